@@ -1,0 +1,32 @@
+//! Finds the compression of a layer by its first bytes.
+
+use std::io::{BufRead, BufReader, Read};
+
+use super::super::error::{Error, Result};
+
+/// Wraps `archive` in the decoder that its magic number asks for. Several gzip members or zstd frames in a row are one
+/// stream, as `gzip` and `zstd` themselves read them.
+pub(super) fn decompress<'a>(archive: &'a mut dyn Read) -> Result<Box<dyn Read + 'a>> {
+    let mut input = BufReader::with_capacity(256 << 10, archive);
+    // A first read may be short; magic numbers need at most six bytes.
+    let mut head = Vec::with_capacity(6);
+    let mut rest = (&mut input).take(6);
+    rest.read_to_end(&mut head)
+        .map_err(|error| Error::Archive(error.to_string()))?;
+    let input = BufReader::with_capacity(256 << 10, std::io::Cursor::new(head.clone()).chain(input));
+    match head.as_slice() {
+        [] => Err(Error::Archive("empty".into())),
+        [0x1f, 0x8b, ..] => Ok(Box::new(flate2::bufread::MultiGzDecoder::new(input))),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => zstd(input),
+        [b'B', b'Z', b'h', ..] => Err(Error::Archive("unsupported compression bzip2".into())),
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => Err(Error::Archive("unsupported compression xz".into())),
+        _ => Ok(Box::new(input)),
+    }
+}
+
+fn zstd<'a>(input: impl BufRead + 'a) -> Result<Box<dyn Read + 'a>> {
+    let decoder = zstd::stream::read::Decoder::with_buffer(input);
+    Ok(Box::new(
+        decoder.map_err(|error| Error::Archive(error.to_string()))?,
+    ))
+}
