@@ -1,0 +1,99 @@
+//! An additional process in a running container (exec).
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::Mode;
+use rustix::thread::ThreadNameSpaceType;
+
+use super::console;
+use super::error::{Doing, Result, SetupError};
+use super::identity::{self, apply_limits, become_user, look_up, own_streams};
+use super::message::{Message, Sync};
+use super::paths::Root;
+use super::program::{self, Program, Stdio};
+use super::sysctl::Proc;
+use crate::caps::CapSet;
+use crate::cgroup::Cgroup;
+use crate::seccomp::Insn;
+use crate::spec::ProcessSpec;
+use crate::sys;
+
+/// All that the child needs; it was cloned into the container's PID namespace.
+#[derive(Debug)]
+pub(crate) struct JoinPlan<'a> {
+    pub(crate) process: &'a ProcessSpec,
+    /// pidfd of the container's first process.
+    pub(crate) target: BorrowedFd<'a>,
+    pub(crate) container: &'a str,
+    /// The group that the child moves itself into.
+    pub(crate) group: &'a Cgroup,
+    pub(crate) caps: CapSet,
+    pub(crate) seccomp: Option<&'a [Insn]>,
+    pub(crate) stdio: Stdio,
+}
+
+/// Joins the container and executes the program. Errors go to the supervisor through `sync`.
+pub(crate) fn run_join(plan: &JoinPlan<'_>, sync: &Sync) -> ! {
+    let error = match join(plan, sync) {
+        Ok(program) => program.execute(sync),
+        Err(error) => error,
+    };
+    sync.send(&Message::Failed(error), None);
+    sys::exit_now(1)
+}
+
+/// The order is that of [`super::start`]; the namespaces are joined only after the child is shielded, because from then
+/// on the container's processes see it.
+fn join(plan: &JoinPlan<'_>, sync: &Sync) -> Result<Program> {
+    let mut keep = plan.stdio.fds();
+    keep.extend([sync.as_fd(), plan.target]);
+    sys::close_range(&keep).doing("close the supervisor's descriptors")?;
+    identity::shield()?;
+    if !sync.is_attended() {
+        sys::exit_now(1);
+    }
+    plan.group
+        .join()
+        .map_err(|error| SetupError::other(error.to_string()))?;
+    let namespaces = ThreadNameSpaceType::CONTROL_GROUP
+        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
+        | ThreadNameSpaceType::NETWORK
+        | ThreadNameSpaceType::MOUNT;
+    rustix::thread::move_into_thread_name_spaces(plan.target, namespaces)
+        .doing("join the container's namespaces")?;
+    rustix::process::umask(Mode::empty());
+
+    let process = plan.process;
+    let mut root = Root::current()?;
+    let proc = Proc::new()?;
+    let terminal = if process.tty {
+        let pty = console::open_in(&root, process.console_size)?;
+        sync.send(&Message::Terminal, Some(pty.controller.as_fd()));
+        Some(pty.terminal)
+    } else {
+        None
+    };
+    program::install(&plan.stdio, terminal.as_ref())?;
+    let user = look_up(&root, process)?;
+    program::enter_cwd(&mut root, &process.cwd)?;
+    let _ = sys::join_session_keyring(&format!("_ses.{}", plan.container));
+    for warning in apply_limits(process, &proc)? {
+        sync.send(&Message::Warning(warning), None);
+    }
+    drop(proc);
+    own_streams(&user);
+    let filter = |now: bool| match plan.seccomp {
+        Some(filter) if now => sys::load_seccomp(filter).doing("load the seccomp filter"),
+        _ => Ok(()),
+    };
+    if process.no_new_privileges {
+        rustix::thread::set_no_new_privs(true).doing("set no_new_privs")?;
+    }
+    filter(!process.no_new_privileges)?;
+    become_user(&user, plan.caps)?;
+    program::reset_inherited_state()?;
+    let program = Program::find(process, &user)?;
+    filter(process.no_new_privileges)?;
+    Ok(program)
+}

@@ -1,0 +1,157 @@
+//! The end of processes and of the supervisor.
+
+use std::fs;
+
+use super::monitor::{Monitor, Phase, Role};
+use super::protocol::Reply;
+use crate::container::{ExecRecord, ExitStatus, Layout, Names, Status, WaitCondition, delete_tree};
+use crate::init::SetupError;
+
+impl Monitor {
+    /// Records execs that are done; their streams close when they are empty.
+    pub(super) fn finish_execs(&mut self) {
+        let layout = Layout::of_dir(&self.dir);
+        self.children.retain(|child| {
+            let (Some(exec), Some((code, _)), true) = (&child.exec, child.exit, child.is_done()) else {
+                return true;
+            };
+            if let Ok(mut record) = ExecRecord::read(&layout, exec) {
+                record.state.running = false;
+                record.state.exit_code = Some(code);
+                record.state.pid = 0;
+                // A record that cannot be written keeps saying "running"; readers check that against the container.
+                let _ = record.write(&layout, exec);
+            }
+            false
+        });
+    }
+
+    /// The container has ended and its pipes are drained. Order: state on disk, streams closed, waits answered, and
+    /// only then what nobody waits for.
+    pub(super) fn finish(&mut self) {
+        let code = self
+            .children
+            .first()
+            .and_then(|child| child.exit)
+            .map_or(255, |(code, _)| code);
+        self.children.clear();
+        if let Some(log) = &mut self.log {
+            log.finish();
+        }
+        self.state.status = Status::Exited;
+        self.state.pid = 0;
+        self.state.exit_code = code;
+        self.state.oom_killed = self
+            .cgroup
+            .as_ref()
+            .is_some_and(crate::cgroup::Cgroup::oom_killed);
+        self.state.finished_at = Some(jiff::Timestamp::now().to_string());
+        let status = ExitStatus {
+            code,
+            error: String::new(),
+            oom_killed: self.state.oom_killed,
+        };
+        self.end(&status);
+    }
+
+    /// The process could not be started: the container stays created (or is removed), with Docker's exit code.
+    pub(super) fn start_failed(&mut self, error: &SetupError) {
+        let code = error.kind.exit_code();
+        self.state.status = Status::Created;
+        self.state.pid = 0;
+        self.state.exit_code = code;
+        self.state.error = error.message.clone();
+        let status = ExitStatus {
+            code,
+            error: error.message.clone(),
+            oom_killed: false,
+        };
+        self.end(&status);
+    }
+
+    /// Leaves without having run anything; the container is about to be removed.
+    pub(super) fn abandon(&mut self) {
+        self.close_socket();
+        self.answer_waits(
+            &ExitStatus {
+                code: 0,
+                error: String::new(),
+                oom_killed: false,
+            },
+            true,
+        );
+        self.phase = Phase::Ended;
+        self.lock = None;
+    }
+
+    fn end(&mut self, status: &ExitStatus) {
+        self.phase = Phase::Ended;
+        self.trim_at = None;
+        self.close_socket();
+        let layout = Layout::of_dir(&self.dir);
+        if !self.facts.auto_remove {
+            // Without the file the next reader sees a dead supervisor and writes an end of its own.
+            let _ = layout.write_state(&self.state, true);
+        }
+        self.close_streams();
+        let doomed = if self.facts.auto_remove {
+            self.withdraw()
+        } else {
+            None
+        };
+        self.answer_waits(status, doomed.is_some());
+        if let Some(cgroup) = self.cgroup.take() {
+            let _ = cgroup.delete();
+        }
+        if let Some(doomed) = doomed {
+            let _ = delete_tree(&doomed);
+        }
+        let _ = fs::remove_dir_all(Layout::exec_dir(&self.exec, &self.id));
+        self.log = None;
+        // From here on another supervisor may serve the container, while slow clients still get their bytes from us.
+        self.lock = None;
+    }
+
+    /// Takes the container out of sight: its name, then its directory.
+    fn withdraw(&self) -> Option<std::path::PathBuf> {
+        let doomed = Layout::removed_dir(&self.data, &self.id);
+        Layout::forget_execs(&self.exec, &self.dir);
+        let names = Names::new(&self.data);
+        if let Ok(name) = Layout::of_dir(&self.dir).read_name() {
+            names.release(&name, &self.id);
+        }
+        fs::rename(&self.dir, &doomed).ok().map(|()| doomed)
+    }
+
+    pub(super) fn close_socket(&mut self) {
+        let _ = fs::remove_file(Layout::exec_dir(&self.exec, &self.id).join(Layout::SOCKET));
+        self.listener = None;
+    }
+
+    fn close_streams(&mut self) {
+        for index in 0..self.conns.len() {
+            self.feed_replay(index);
+        }
+        self.conns.retain_mut(|conn| {
+            conn.outlet.flush();
+            let through = |replaying: bool| conn.outlet.is_empty() && !replaying;
+            !matches!(&conn.role, Role::Stream(stream) if through(stream.replay.is_some()))
+        });
+    }
+
+    fn answer_waits(&mut self, status: &ExitStatus, removed: bool) {
+        for conn in &mut self.conns {
+            let Role::Wait(condition) = conn.role else {
+                continue;
+            };
+            let removed = removed && condition == WaitCondition::Removed;
+            Self::reply(
+                conn,
+                &Reply::Exited {
+                    status: status.clone(),
+                    removed,
+                },
+            );
+        }
+    }
+}
