@@ -1,0 +1,13 @@
+//! One build from request to image.
+//!
+//! [`build`] reads the Dockerfile, plans the stages that the target needs, finds their base images, runs the steps on a
+//! few threads as their inputs become ready, and puts the image into the store. Blocking throughout.
+
+mod error;
+mod request;
+mod run;
+
+pub use error::Error;
+pub(crate) use error::{IoContext, reason};
+pub use request::{BaseImages, Built, Context, Event, Request, StepInfo};
+pub use run::build;

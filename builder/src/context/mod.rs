@@ -1,0 +1,11 @@
+//! The files a build may copy from: reading them in place, sending them to a remote daemon and receiving them there.
+
+mod digests;
+mod pack;
+mod source;
+mod unpack;
+
+pub(crate) use digests::DigestCache;
+pub use pack::tar_directory;
+pub(crate) use source::{ContextFiles, read_dockerfile};
+pub use unpack::{UnpackError, UnpackLimits, untar};

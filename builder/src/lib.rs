@@ -1,0 +1,14 @@
+//! Turns Dockerfiles into images: language, plan, cache, steps, export.
+//!
+//! Knows nothing of Docker's Engine API; keeps its results in `cooper_registry::store` and runs steps through
+//! `cooper_runner`.
+
+pub mod build;
+pub mod context;
+pub mod dockerfile;
+pub mod ignore;
+
+mod cache;
+mod exec;
+mod plan;
+mod tree;

@@ -1,0 +1,134 @@
+//! Symbolic links resolved inside a root, as `filepath-securejoin` and BuildKit do.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{FileType, Stat};
+use rustix::io::Errno;
+
+use super::entry::RootHandle;
+
+/// As many links as BuildKit follows.
+const MAX_LINKS: usize = 255;
+
+/// Where a path leads.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    /// Relative to the root, without links; components after a missing one are taken as written.
+    pub(crate) real: PathBuf,
+    /// State of the file, unless it is missing.
+    pub(crate) stat: Option<Stat>,
+}
+
+/// Resolves `path` (absolute or relative, both from the root) with every link in it, the last one included; `..` stops at
+/// the root.
+///
+/// The answer holds at the time of asking. Callers open it with [`RootHandle::open`], which follows no link, so that a
+/// change in between makes an error and no escape.
+pub(crate) fn resolve(root: &RootHandle, path: &Path) -> Result<Resolved, Errno> {
+    let mut todo: VecDeque<OsString> = VecDeque::new();
+    push_front(&mut todo, path);
+    let mut real = PathBuf::new();
+    let mut stat = Some(root.stat(Path::new(""))?);
+    let mut links = 0;
+    while let Some(name) = todo.pop_front() {
+        if name == ".." {
+            real.pop();
+            stat = stat_if_there(root, &real)?;
+            continue;
+        }
+        let next = real.join(&name);
+        let found = if stat.is_some() {
+            stat_if_there(root, &next)?
+        } else {
+            None
+        };
+        if let Some(found) = &found
+            && FileType::from_raw_mode(found.st_mode) == FileType::Symlink
+        {
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(Errno::LOOP);
+            }
+            let target = PathBuf::from(root.read_link(&next)?);
+            if target.is_absolute() {
+                real = PathBuf::new();
+            }
+            stat = stat_if_there(root, &real)?;
+            push_front(&mut todo, &target);
+            continue;
+        }
+        real = next;
+        stat = found;
+    }
+    Ok(Resolved { real, stat })
+}
+
+/// None where a component is missing; a component below a file is an error.
+fn stat_if_there(root: &RootHandle, real: &Path) -> Result<Option<Stat>, Errno> {
+    match root.stat(real) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn push_front(todo: &mut VecDeque<OsString>, path: &Path) {
+    for component in path.components().rev() {
+        match component {
+            Component::Normal(name) => todo.push_front(name.to_owned()),
+            Component::ParentDir => todo.push_front("..".into()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_stay_inside() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(at("a/b")).unwrap();
+        std::fs::write(at("a/b/file"), "x").unwrap();
+        for (link, target) in [
+            ("abs", "/a/b"),
+            ("up", "../../../../a"),
+            ("out", "/etc/passwd"),
+            ("loop", "loop"),
+            ("a/back", "../a/b/file"),
+            ("dangling", "/new/deep"),
+        ] {
+            std::os::unix::fs::symlink(target, at(link)).unwrap();
+        }
+        let root = RootHandle::open_host(dir.path()).unwrap();
+        for (path, real, there) in [
+            ("", "", true),
+            ("/", "", true),
+            ("a/./b//file", "a/b/file", true),
+            ("abs/file", "a/b/file", true),
+            ("up/b/file", "a/b/file", true),
+            ("../../a", "a", true),
+            ("out", "etc/passwd", false),
+            ("a/back", "a/b/file", true),
+            ("dangling/x", "new/deep/x", false),
+            ("missing/../a", "a", true),
+            ("abs/..", "a", true),
+        ] {
+            let found = resolve(&root, Path::new(path)).unwrap();
+            assert_eq!(
+                (found.real.as_path(), found.stat.is_some()),
+                (Path::new(real), there),
+                "{path}"
+            );
+        }
+        assert_eq!(resolve(&root, Path::new("loop")).unwrap_err(), Errno::LOOP);
+        assert_eq!(
+            resolve(&root, Path::new("a/b/file/x")).unwrap_err(),
+            Errno::NOTDIR
+        );
+    }
+}

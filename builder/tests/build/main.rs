@@ -1,0 +1,42 @@
+//! Real builds on a busybox base. Needs root; the supervisor of RUN is this binary, executed again.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests with a harness of their own are not known as tests"
+)]
+
+mod cache;
+mod cases;
+mod failures;
+mod files;
+mod world;
+
+use std::process::ExitCode;
+
+use cooper_runner::supervisor;
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    if std::env::args_os().next().unwrap_or_default() == supervisor::ARGV0 {
+        return ExitCode::from(u8::try_from(supervisor::main()).unwrap_or(1));
+    }
+    let mut args = Arguments::from_args();
+    args.test_threads.get_or_insert(4);
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: builds need root");
+        return ExitCode::SUCCESS;
+    }
+    if !std::path::Path::new("/bin/busybox").exists() {
+        println!("skipped: no /bin/busybox (package busybox-static)");
+        return ExitCode::SUCCESS;
+    }
+    let tests = [cases::TESTS, files::TESTS, cache::TESTS, failures::TESTS].concat();
+    let trials = tests.into_iter().map(|(name, test)| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    });
+    libtest_mimic::run(&args, trials.collect()).exit_code()
+}
