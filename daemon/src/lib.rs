@@ -1,0 +1,40 @@
+//! The engine and its doors: Docker's Engine API over unix sockets and in process.
+//!
+//! [`Engine`] is a library over the data root; [`router`] is the API on top of it; [`in_process`] and [`serve`] are the
+//! doors. Nothing lives in memory that is not on disk or in a container's supervisor, so any number of engines may work
+//! on one data root, and ending one touches no container.
+
+pub mod api;
+mod engine;
+mod error;
+mod http;
+mod routes;
+mod translate;
+
+pub use cooper_runner::supervisor;
+pub use engine::{Engine, EngineConfig, EngineError};
+pub use http::door::in_process;
+pub use http::listen::{ListenError, Listener, PidFile, serve};
+pub use routes::router;
+
+/// The engine's version, as `GET /version` reports it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What clients of `POST /build` need: its events and the tar of a context.
+pub mod build {
+    pub use cooper_builder::build::{Event, StepInfo};
+    pub use cooper_builder::context::tar_directory;
+}
+
+/// Serves the engine's store as a registry over plain HTTP until `shutdown` completes.
+///
+/// # Errors
+/// When the store cannot be opened, or the listener fails for good.
+pub async fn serve_registry(
+    engine: Engine,
+    listener: tokio::net::TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> std::io::Result<()> {
+    let store = engine.store().map_err(std::io::Error::other)?.clone();
+    cooper_registry::server::serve(listener, store, shutdown).await
+}
