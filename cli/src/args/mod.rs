@@ -1,0 +1,10 @@
+//! What can be typed. Clap types only: no meaning, no defaults that depend on the machine; `settings` gives them meaning.
+//!
+//! Doc comments are the help text; flag names and shorthands are docker's.
+
+pub(crate) mod build;
+pub(crate) mod container;
+pub(crate) mod create;
+pub(crate) mod image;
+pub(crate) mod root;
+pub(crate) mod system;

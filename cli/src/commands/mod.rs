@@ -1,0 +1,49 @@
+//! What the verbs do: one file a verb, dispatched by [`perform`].
+
+mod attach;
+mod build;
+mod completion;
+mod create;
+mod daemon;
+mod df;
+mod each;
+mod exec;
+mod foreground;
+mod history;
+mod images;
+mod import;
+mod info;
+mod inspect;
+mod lifecycle;
+mod load;
+mod logs;
+mod print;
+mod prune;
+mod ps;
+mod pull;
+mod registry;
+mod rmi;
+mod run;
+mod save;
+mod start;
+mod tag;
+mod top;
+mod verb;
+mod version;
+
+pub(crate) use print::talk;
+pub(crate) use verb::perform;
+
+/// Sends what the engine logs to stderr; `COOPER_LOG` (env-filter syntax) overrides the level.
+fn log_to_stderr(level: tracing::Level) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("COOPER_LOG").unwrap_or_else(|_| EnvFilter::new(level.to_string()));
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    // A second call is a no-op: the first one won.
+    let _ = subscriber
+        .with_ansi(crate::output::messages::stderr_is_terminal())
+        .try_init();
+}

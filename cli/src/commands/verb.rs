@@ -1,0 +1,102 @@
+//! From a parsed command line to the verb's function.
+
+use super::lifecycle::Action;
+use super::{
+    attach, build, completion, create, daemon, df, exec, history, images, import, info, inspect, lifecycle,
+    load, logs, prune, ps, pull, registry, rmi, run, save, start, tag, top, version,
+};
+use crate::args::root::{Cli, ContainerVerb, Global, ImageVerb, Verb};
+use crate::args::system::{ObjectType, RegistryVerb, SystemVerb};
+use crate::client::{Client, choose};
+use crate::failure::{Failure, Result};
+
+/// Does what was asked.
+pub(crate) async fn perform(cli: Cli) -> Result {
+    let Cli { global, verb } = cli;
+    match verb {
+        // These need no engine, or are one.
+        Verb::Completion(args) => completion::script(&args),
+        Verb::Man(args) => completion::manual(&args),
+        Verb::Daemon(args) => daemon::run(&global, args).await,
+        Verb::Registry(RegistryVerb::Serve(args)) => registry::serve(&global, &args).await,
+        verb => {
+            if global.debug {
+                super::log_to_stderr(tracing::Level::DEBUG);
+            }
+            dispatch(&connect(&global)?, verb).await
+        }
+    }
+}
+
+fn connect(global: &Global) -> Result<Client> {
+    let door = choose(global).map_err(Failure::new)?;
+    if let Some(warning) = door.warning() {
+        super::print::warning(&warning);
+    }
+    Ok(Client::new(door))
+}
+
+async fn dispatch(client: &Client, verb: Verb) -> Result {
+    match verb {
+        Verb::Build(args) | Verb::Image(ImageVerb::Build(args)) => build::run(client, &args).await,
+        Verb::Run(args) | Verb::Container(ContainerVerb::Run(args)) => run::run(client, args).await,
+        Verb::Create(args) | Verb::Container(ContainerVerb::Create(args)) => create::run(client, &args).await,
+        Verb::Start(args) | Verb::Container(ContainerVerb::Start(args)) => start::run(client, &args).await,
+        Verb::Attach(args) | Verb::Container(ContainerVerb::Attach(args)) => attach::run(client, &args).await,
+        Verb::Exec(args) | Verb::Container(ContainerVerb::Exec(args)) => exec::run(client, &args).await,
+        Verb::Ps(args) | Verb::Container(ContainerVerb::Ls(args)) => ps::run(client, &args).await,
+        Verb::Logs(args) | Verb::Container(ContainerVerb::Logs(args)) => logs::run(client, &args).await,
+        Verb::Stop(args) | Verb::Container(ContainerVerb::Stop(args)) => {
+            lifecycle::run(client, &args.containers, &Action::stop(&args)).await
+        }
+        Verb::Restart(args) | Verb::Container(ContainerVerb::Restart(args)) => {
+            lifecycle::run(client, &args.containers, &Action::restart(&args)).await
+        }
+        Verb::Kill(args) | Verb::Container(ContainerVerb::Kill(args)) => {
+            lifecycle::run(client, &args.containers, &Action::Kill(args.signal)).await
+        }
+        Verb::Pause(args) | Verb::Container(ContainerVerb::Pause(args)) => {
+            lifecycle::run(client, &args.containers, &Action::Pause).await
+        }
+        Verb::Unpause(args) | Verb::Container(ContainerVerb::Unpause(args)) => {
+            lifecycle::run(client, &args.containers, &Action::Unpause).await
+        }
+        Verb::Rm(args) | Verb::Container(ContainerVerb::Rm(args)) => {
+            let action = Action::Remove {
+                force: args.force,
+                volumes: args.volumes,
+            };
+            lifecycle::run(client, &args.containers, &action).await
+        }
+        Verb::Wait(args) | Verb::Container(ContainerVerb::Wait(args)) => {
+            lifecycle::run(client, &args.containers, &Action::Wait).await
+        }
+        Verb::Rename(args) | Verb::Container(ContainerVerb::Rename(args)) => {
+            lifecycle::rename(client, &args).await
+        }
+        Verb::Top(args) | Verb::Container(ContainerVerb::Top(args)) => top::run(client, &args).await,
+        Verb::Images(args) | Verb::Image(ImageVerb::Ls(args)) => images::run(client, &args).await,
+        Verb::Rmi(args) | Verb::Image(ImageVerb::Rm(args)) => rmi::run(client, &args).await,
+        Verb::Tag(args) | Verb::Image(ImageVerb::Tag(args)) => tag::run(client, &args).await,
+        Verb::Inspect(args) => inspect::run(client, &args, args.kind).await,
+        Verb::Container(ContainerVerb::Inspect(args)) => {
+            inspect::run(client, &args, Some(ObjectType::Container)).await
+        }
+        Verb::Image(ImageVerb::Inspect(args)) => inspect::run(client, &args, Some(ObjectType::Image)).await,
+        Verb::History(args) | Verb::Image(ImageVerb::History(args)) => history::run(client, &args).await,
+        Verb::Import(args) | Verb::Image(ImageVerb::Import(args)) => import::run(client, &args).await,
+        Verb::Load(args) | Verb::Image(ImageVerb::Load(args)) => load::run(client, &args).await,
+        Verb::Save(args) | Verb::Image(ImageVerb::Save(args)) => save::run(client, &args).await,
+        Verb::Pull(args) | Verb::Image(ImageVerb::Pull(args)) => pull::run(client, &args).await,
+        Verb::Push(args) | Verb::Image(ImageVerb::Push(args)) => pull::push(client, &args).await,
+        Verb::System(SystemVerb::Df(args)) => df::run(client, &args).await,
+        Verb::System(SystemVerb::Prune(args)) => prune::system(client, &args).await,
+        Verb::Container(ContainerVerb::Prune(args)) => prune::containers(client, &args).await,
+        Verb::Image(ImageVerb::Prune(args)) => prune::images(client, &args).await,
+        Verb::Info(args) | Verb::System(SystemVerb::Info(args)) => info::run(client, &args).await,
+        Verb::Version(args) => version::run(client, &args).await,
+        Verb::Completion(_) | Verb::Man(_) | Verb::Daemon(_) | Verb::Registry(_) => {
+            unreachable!("handled by `perform`, which has no client for them")
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! A terminal or pipes joined to a container's process: framing, detach keys, raw mode, signals, output.
+
+mod attach;
+mod detach;
+mod framing;
+mod pump;
+mod signals;
+mod stdin;
+mod terminal;
+
+pub(crate) use attach::{End, Session};
+pub(crate) use detach::parse_keys;
+pub(crate) use framing::Deframer;
+pub(crate) use pump::{Pump, Target};
+pub(crate) use signals::{Signals, number as signal_number};
+pub(crate) use terminal::{is_terminal_stdin, window};
