@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::Mode;
 use rustix::thread::ThreadNameSpaceType;
 
+use super::confine::{Confinement, confine};
 use super::console;
 use super::error::{Doing, Result, SetupError};
-use super::identity::{self, apply_limits, become_user, look_up, own_streams};
+use super::identity::{self, look_up};
 use super::message::{Message, Sync};
 use super::paths::Root;
 use super::program::{self, Program, Stdio};
@@ -77,23 +78,12 @@ fn join(plan: &JoinPlan<'_>, sync: &Sync) -> Result<Program> {
     program::install(&plan.stdio, terminal.as_ref())?;
     let user = look_up(&root, process)?;
     program::enter_cwd(&mut root, &process.cwd)?;
-    let _ = sys::join_session_keyring(&format!("_ses.{}", plan.container));
-    for warning in apply_limits(process, &proc)? {
-        sync.send(&Message::Warning(warning), None);
-    }
-    drop(proc);
-    own_streams(&user);
-    let filter = |now: bool| match plan.seccomp {
-        Some(filter) if now => sys::load_seccomp(filter).doing("load the seccomp filter"),
-        _ => Ok(()),
+    let confinement = Confinement {
+        container: plan.container,
+        process,
+        user: &user,
+        caps: plan.caps,
+        seccomp: plan.seccomp,
     };
-    if process.no_new_privileges {
-        rustix::thread::set_no_new_privs(true).doing("set no_new_privs")?;
-    }
-    filter(!process.no_new_privileges)?;
-    become_user(&user, plan.caps)?;
-    program::reset_inherited_state()?;
-    let program = Program::find(process, &user)?;
-    filter(process.no_new_privileges)?;
-    Ok(program)
+    confine(confinement, proc, sync)
 }

@@ -15,6 +15,7 @@
 //! | `program` | working directory, program look-up, execve |
 //! | `stubs` | removing mount points a build step left behind |
 
+mod confine;
 mod console;
 mod devices;
 mod error;

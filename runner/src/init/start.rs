@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
 
+use super::confine::{Confinement, confine};
 use super::error::{Doing, Result, SetupError};
-use super::identity::{self, apply_limits, become_user, look_up, own_streams};
+use super::identity::{self, look_up};
 use super::message::{Message, Sync};
 use super::mounts::{self, CgroupView, FileMount};
 use super::paths::Root;
@@ -136,26 +137,14 @@ fn start(plan: &StartPlan<'_>, sync: &Sync) -> Result<Program> {
     if !stubs.is_empty() {
         sync.send(&Message::Stubs(stubs), None);
     }
-    // The session keyring is the container's own, if the kernel has keyrings and the quota allows.
-    let _ = sys::join_session_keyring(&format!("_ses.{}", spec.id));
-    for warning in apply_limits(process, &proc)? {
-        sync.send(&Message::Warning(warning), None);
-    }
-    drop(proc);
-    own_streams(&user);
-    let filter = |now: bool| match plan.seccomp {
-        Some(filter) if now => sys::load_seccomp(filter).doing("load the seccomp filter"),
-        _ => Ok(()),
+    let confinement = Confinement {
+        container: &spec.id,
+        process,
+        user: &user,
+        caps: plan.caps,
+        seccomp: plan.seccomp,
     };
-    if process.no_new_privileges {
-        rustix::thread::set_no_new_privs(true).doing("set no_new_privs")?;
-    }
-    filter(!process.no_new_privileges)?;
-    become_user(&user, plan.caps)?;
-    program::reset_inherited_state()?;
-    let program = Program::find(process, &user)?;
-    filter(process.no_new_privileges)?;
-    Ok(program)
+    confine(confinement, proc, sync)
 }
 
 fn open_terminal(
