@@ -6,8 +6,10 @@
 mod error;
 mod request;
 mod run;
+mod services;
 
 pub use error::Error;
 pub(crate) use error::{IoContext, reason};
-pub use request::{BaseImages, Built, Context, Event, Request, StepInfo};
+pub use request::{Built, BuiltImage, Context, Entitlement, Event, NamedContext, Request, StepInfo, Target};
 pub use run::build;
+pub use services::{BaseImages, Services};

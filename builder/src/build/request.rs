@@ -1,59 +1,152 @@
 //! What is asked of a build and what it tells.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use cooper_registry::digest::Digest;
+use cooper_registry::oci::Platform;
 use cooper_registry::reference::ImageRef;
-use cooper_registry::store::Image;
+use cooper_runner::cgroup::Resources;
 use cooper_runner::spec::NetworkMode;
 use serde::{Deserialize, Serialize};
 
 /// Where the context's files are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Context {
     /// A directory on this host, read in place through a handle; its `.dockerignore` applies.
     Directory(PathBuf),
+    /// A git repository or an archive behind a URL, as on docker's command line; no `.dockerignore` applies.
+    Remote(String),
     /// No files at all (Dockerfile on stdin).
+    #[default]
     Empty,
 }
 
+/// What a `--build-context` stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NamedContext {
+    /// A directory on this host; its own `.dockerignore` applies.
+    Directory(PathBuf),
+    /// A git repository or an archive behind a URL.
+    Remote(String),
+    /// `docker-image://`
+    Image(ImageRef),
+    /// `oci-layout://`: a directory on this host with a tag, a digest or neither.
+    OciLayout {
+        /// The layout's directory.
+        path: PathBuf,
+        /// Tag or digest; `latest`, or the only manifest, if there is none.
+        reference: Option<String>,
+    },
+}
+
+/// One of the results of a build.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Target {
+    /// Stage to build, by name or number; `None` is the last one.
+    pub stage: Option<String>,
+    /// Names for the image.
+    pub names: Vec<ImageRef>,
+}
+
+/// Privileges that a build may use if its caller allows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Entitlement {
+    /// `RUN --network=host`
+    #[serde(rename = "network.host")]
+    NetworkHost,
+    /// `RUN --security=insecure`
+    #[serde(rename = "security.insecure")]
+    SecurityInsecure,
+    /// `RUN --device`
+    #[serde(rename = "device")]
+    Device,
+}
+
 /// What to build.
-#[derive(Debug, Clone)]
+///
+/// Serialised as JSON between a client and an engine: fields are only ever added, and a missing one has its default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Request {
     /// The files that COPY and ADD see.
     pub context: Context,
+    /// `--build-context`, by name in lower case; a name with `::os/arch` is for that platform only.
+    pub named_contexts: BTreeMap<String, NamedContext>,
     /// Path of the Dockerfile relative to the context; also its name in messages.
     pub dockerfile_name: String,
     /// Bytes of the Dockerfile; `None` reads it from the context.
     pub dockerfile: Option<Vec<u8>>,
     /// `--build-arg`. A `None` value takes it from nowhere (docker's `--build-arg NAME` was resolved by the client).
     pub build_args: BTreeMap<String, Option<String>>,
-    /// Stage to build, by name or number; `None` is the last one.
-    pub target: Option<String>,
+    /// What to build; at least one.
+    pub targets: Vec<Target>,
+    /// Platforms of the result, empty for this host's. More than one makes an index.
+    pub platforms: Vec<Platform>,
     /// RUN, COPY and ADD are executed even where the cache has their results; the results are recorded all the same.
     pub no_cache: bool,
+    /// The same for the stages of these names.
+    pub no_cache_filter: Vec<String>,
     /// Try to pull base images even when present.
     pub pull: bool,
-    /// Names for the image.
-    pub names: Vec<ImageRef>,
     /// Labels on top of the Dockerfile's.
     pub labels: BTreeMap<String, String>,
     /// Network of RUN steps.
     pub network: NetworkMode,
+    /// What RUN may ask for beyond its sandbox (`--allow`).
+    pub allow: BTreeSet<Entitlement>,
+    /// `--add-host`: name and address, in order; lines for `/etc/hosts` of RUN.
+    pub extra_hosts: Vec<(String, String)>,
+    /// `--ulimit`: name, soft and hard limit.
+    pub ulimits: Vec<(String, u64, u64)>,
+    /// Size of `/dev/shm` in bytes.
+    pub shm_size: Option<u64>,
+    /// Cgroup below which RUN's are made.
+    pub cgroup_parent: Option<String>,
+    /// Memory and CPU limits of each RUN; not part of cache keys.
+    pub resources: Resources,
     /// Clamp for times; unix seconds (SOURCE_DATE_EPOCH).
     pub source_date_epoch: Option<i64>,
     /// Parallel steps; 0 = number of cpus.
     pub parallelism: usize,
 }
 
-/// Finds base images: local store first, a registry otherwise. Implemented by the engine.
-pub trait BaseImages: Sync {
-    /// The image `name` for this host's platform, in the store.
-    ///
-    /// # Errors
-    /// Why it could not be found or fetched, for people.
-    fn resolve(&self, name: &ImageRef, always_pull: bool) -> Result<Image, String>;
+impl Request {
+    /// Name of the stage that the first target asks for; none for the last one.
+    pub(crate) fn target(&self) -> Option<&str> {
+        let stage = self.targets.first()?.stage.as_deref();
+        stage.filter(|name| !name.is_empty())
+    }
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            context: Context::Empty,
+            named_contexts: BTreeMap::new(),
+            dockerfile_name: "Dockerfile".to_owned(),
+            dockerfile: None,
+            build_args: BTreeMap::new(),
+            targets: vec![Target::default()],
+            platforms: Vec::new(),
+            no_cache: false,
+            no_cache_filter: Vec::new(),
+            pull: false,
+            labels: BTreeMap::new(),
+            network: NetworkMode::None,
+            allow: BTreeSet::new(),
+            extra_hosts: Vec::new(),
+            ulimits: Vec::new(),
+            shm_size: None,
+            cgroup_parent: None,
+            resources: Resources::default(),
+            source_date_epoch: None,
+            parallelism: 0,
+        }
+    }
 }
 
 /// A step's description, for progress.
@@ -123,13 +216,20 @@ pub enum Event {
     },
 }
 
-/// A build's result.
+/// One finished image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Built {
-    /// Id of the image.
+pub struct BuiltImage {
+    /// Id of the image: digest of its manifest, or of its index.
     pub image: Digest,
     /// The names it was given.
     pub names: Vec<ImageRef>,
+}
+
+/// A build's result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// One for each of [`Request::targets`], in their order.
+    pub images: Vec<BuiltImage>,
     /// Number of steps.
     pub steps: usize,
     /// Number of those whose result came from the cache.

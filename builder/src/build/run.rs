@@ -5,11 +5,13 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cooper_registry::oci::ImageConfig;
+use cooper_registry::oci::{ImageConfig, Platform};
+use cooper_registry::reference::ImageRef;
 use cooper_registry::store::{Image, Store};
 
 use super::error::Error;
-use super::request::{BaseImages, Built, Event, Request};
+use super::request::{Built, BuiltImage, Event, Request};
+use super::services::Services;
 use crate::context::{ContextFiles, DigestCache, read_dockerfile};
 use crate::dockerfile::{Diagnostic, Dockerfile, lint, parse};
 use crate::exec::{Environment, Events, Outcome, execute, finish_image};
@@ -20,7 +22,7 @@ use crate::plan::{Globals, Graph, Plan, Source, evaluate, outline, unused_build_
 ///
 /// `exec_root` is a directory for run-time state (sandboxes, build locks). `events` is called from several threads.
 /// Setting `cancelled` ends the build with [`Error::Cancelled`] within a fraction of a second and kills running
-/// processes; a pull that `bases` has begun is waited for.
+/// processes; a pull that [`Services::bases`] has begun is waited for.
 ///
 /// # Errors
 /// See [`Error`]. The snapshots of unfinished steps are removed; results of finished steps stay in the cache.
@@ -28,7 +30,7 @@ pub fn build(
     store: &Store,
     exec_root: &Path,
     request: &Request,
-    bases: &dyn BaseImages,
+    services: &Services<'_>,
     events: &(dyn Fn(Event) + Sync),
     cancelled: &AtomicBool,
 ) -> Result<Built, Error> {
@@ -52,7 +54,7 @@ pub fn build(
     }
     let steps = outline(&dockerfile, &graph);
     events(Event::Plan { steps: steps.clone() });
-    let images = resolve_images(request, &graph, &source, bases, cancelled)?;
+    let images = resolve_images(request, &graph, &source, services, cancelled)?;
     let configs: Vec<&ImageConfig> = images.iter().map(|image| &image.config).collect();
     let plan = evaluate(request, &dockerfile, source, &globals, &graph, &configs, steps)?;
 
@@ -84,14 +86,12 @@ pub fn build(
     }
     let outcome = outcome?;
     let built = export(store, request, &plan, &outcome)?;
-    events(Event::Image {
-        id: built.image.to_string(),
-        names: built
-            .names
-            .iter()
-            .map(cooper_registry::reference::ImageRef::familiar)
-            .collect(),
-    });
+    for built in &built.images {
+        events(Event::Image {
+            id: built.image.to_string(),
+            names: built.names.iter().map(ImageRef::familiar).collect(),
+        });
+    }
     Ok(built)
 }
 
@@ -133,7 +133,7 @@ fn resolve_images(
     request: &Request,
     graph: &Graph,
     source: &Source<'_>,
-    bases: &dyn BaseImages,
+    services: &Services<'_>,
     cancelled: &AtomicBool,
 ) -> Result<Vec<Image>, Error> {
     if cancelled.load(Ordering::Relaxed) {
@@ -143,7 +143,9 @@ fn resolve_images(
         let threads: Vec<_> = graph
             .images
             .iter()
-            .map(|(name, _)| scope.spawn(move || bases.resolve(name, request.pull)))
+            .map(|(name, _)| {
+                scope.spawn(move || services.bases.resolve(name, &Platform::host(), request.pull))
+            })
             .collect();
         let panicked = || Err("the search for the image ended abnormally".to_owned());
         threads
@@ -179,10 +181,11 @@ fn export(store: &Store, request: &Request, plan: &Plan, outcome: &Outcome) -> R
         .iter()
         .map(|layer| layer.descriptor.clone())
         .collect();
-    let image = store.put_image(&config, &layers, &request.names)?;
+    let names = request.targets.first().map(|target| target.names.clone());
+    let names = names.unwrap_or_default();
+    let image = store.put_image(&config, &layers, &names)?;
     Ok(Built {
-        image,
-        names: request.names.clone(),
+        images: vec![BuiltImage { image, names }],
         steps: plan.steps.len(),
         cached: outcome.cached,
     })

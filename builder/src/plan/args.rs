@@ -42,11 +42,8 @@ impl Globals {
                 values.insert(format!("{side}{key}"), value.to_owned());
             }
         }
-        let target = request.target.clone().filter(|target| !target.is_empty());
-        values.insert(
-            "TARGETSTAGE".to_owned(),
-            target.unwrap_or_else(|| "default".to_owned()),
-        );
+        let target = request.target().unwrap_or("default");
+        values.insert("TARGETSTAGE".to_owned(), target.to_owned());
         for (key, value) in &mut values {
             if let Some(Some(given)) = request.build_args.get(key) {
                 value.clone_from(given);

@@ -237,25 +237,17 @@ impl Evaluator<'_> {
 
 #[cfg(test)]
 mod tests {
-    use cooper_runner::spec::NetworkMode;
-
     use super::*;
-    use crate::build::Context;
+    use crate::build::Target;
 
     fn request(target: Option<&str>) -> Request {
         Request {
-            context: Context::Empty,
-            dockerfile_name: "Dockerfile".to_owned(),
-            dockerfile: None,
             build_args: BTreeMap::from([("TAG".to_owned(), Some("2".to_owned()))]),
-            target: target.map(str::to_owned),
-            no_cache: false,
-            pull: false,
-            names: Vec::new(),
-            labels: BTreeMap::new(),
-            network: NetworkMode::None,
-            source_date_epoch: None,
-            parallelism: 0,
+            targets: vec![Target {
+                stage: target.map(str::to_owned),
+                ..Target::default()
+            }],
+            ..Request::default()
         }
     }
 

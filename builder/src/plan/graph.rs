@@ -44,7 +44,7 @@ impl Graph {
         globals: &Globals,
     ) -> Result<Self, Error> {
         let stages = &dockerfile.stages;
-        let target = match request.target.as_deref().filter(|target| !target.is_empty()) {
+        let target = match request.target() {
             None => stages.len() - 1,
             Some(name) => resolve_target(stages, name).ok_or_else(|| {
                 let problem =

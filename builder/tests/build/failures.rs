@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cooper_builder::build::{Context, Error, Event, Request};
+use cooper_builder::build::{Context, Error, Event, Request, Target};
 use cooper_builder::context::tar_directory;
 
 use crate::world::{Test, World};
@@ -131,7 +131,10 @@ fn dockerfiles() {
     };
     assert!(world.run(&empty).error().contains("\"/a\": not found"));
     let unknown = Request {
-        target: Some("bilud".to_owned()),
+        targets: vec![Target {
+            stage: Some("bilud".to_owned()),
+            ..Target::default()
+        }],
         ..world.request("FROM busybox AS build\n")
     };
     assert!(

@@ -1,6 +1,5 @@
 //! A store with a busybox image, and the shortest way to build something with it.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::symlink;
@@ -9,11 +8,10 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, OnceLock};
 
-use cooper_builder::build::{BaseImages, Built, Context, Error, Event, Request, build};
+use cooper_builder::build::{BaseImages, Built, Context, Error, Event, Request, Services, build};
 use cooper_registry::oci::{History, ImageConfig, Platform, RootFs, RunConfig};
 use cooper_registry::reference::ImageRef;
 use cooper_registry::store::{Image, Store};
-use cooper_runner::spec::NetworkMode;
 
 pub(crate) type Test = (&'static str, fn());
 
@@ -33,7 +31,7 @@ pub(crate) struct Outcome {
 }
 
 impl BaseImages for World {
-    fn resolve(&self, name: &ImageRef, _always_pull: bool) -> Result<Image, String> {
+    fn resolve(&self, name: &ImageRef, _platform: &Platform, _always_pull: bool) -> Result<Image, String> {
         self.store
             .image(&name.to_string())
             .map_err(|error| error.to_string())
@@ -142,17 +140,8 @@ impl World {
     pub(crate) fn request(&self, dockerfile: &str) -> Request {
         Request {
             context: Context::Directory(self.context()),
-            dockerfile_name: "Dockerfile".to_owned(),
             dockerfile: Some(dockerfile.as_bytes().to_vec()),
-            build_args: BTreeMap::new(),
-            target: None,
-            no_cache: false,
-            pull: false,
-            names: Vec::new(),
-            labels: BTreeMap::new(),
-            network: NetworkMode::None,
-            source_date_epoch: None,
-            parallelism: 0,
+            ..Request::default()
         }
     }
 
@@ -167,7 +156,15 @@ impl World {
     pub(crate) fn run_cancellable(&self, request: &Request, cancelled: &AtomicBool) -> Outcome {
         let events = Mutex::new(Vec::new());
         let sink = |event: Event| events.lock().unwrap().push(event);
-        let result = build(&self.store, &self.exec_root(), request, self, &sink, cancelled);
+        let services = Services { bases: self };
+        let result = build(
+            &self.store,
+            &self.exec_root(),
+            request,
+            &services,
+            &sink,
+            cancelled,
+        );
         Outcome {
             result,
             events: events.into_inner().unwrap(),
@@ -182,7 +179,10 @@ impl World {
     pub(crate) fn build_request(&self, request: &Request) -> (Image, Outcome) {
         let outcome = self.run(request);
         match &outcome.result {
-            Ok(built) => (self.store.image(&built.image.to_string()).unwrap(), outcome),
+            Ok(built) => {
+                let id = built.images[0].image.to_string();
+                (self.store.image(&id).unwrap(), outcome)
+            }
             Err(Error::Run { excerpt, .. }) => panic!("{excerpt}"),
             Err(error) => panic!("{error}"),
         }

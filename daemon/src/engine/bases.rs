@@ -22,7 +22,7 @@ pub(crate) struct PullingBases {
 }
 
 impl BaseImages for PullingBases {
-    fn resolve(&self, name: &ImageRef, always_pull: bool) -> Result<Image, String> {
+    fn resolve(&self, name: &ImageRef, platform: &Platform, always_pull: bool) -> Result<Image, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let store = self.engine.store().map_err(|error| text(&error))?;
         let local = match store.image(&name.to_string()) {
@@ -39,9 +39,8 @@ impl BaseImages for PullingBases {
             .cloned()
             .unwrap_or(Credentials::Anonymous);
         let client = self.engine.client().map_err(|error| text(&error))?;
-        let platform = Platform::host();
         self.runtime
-            .block_on(client.pull(name, &platform, credentials, &|_| {}))
+            .block_on(client.pull(name, platform, credentials, &|_| {}))
             .map_err(|error| format!("failed to pull {}: {error}", name.familiar()))?;
         store.image(&name.to_string()).map_err(|error| text(&error))
     }

@@ -17,7 +17,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::routing::post;
-use cooper_builder::build::{self, Context, Error};
+use cooper_builder::build::{self, Context, Error, Services, Target};
 use cooper_builder::context::{UnpackLimits, untar};
 use cooper_registry::reference::ImageRef;
 use cooper_registry::store::GcOptions;
@@ -176,20 +176,21 @@ fn parse(query: &Query) -> ApiResult<build::Request> {
     };
     let dockerfile = query.non_empty("dockerfile").unwrap_or(DOCKERFILE).to_owned();
     Ok(build::Request {
-        context: Context::Empty,
         dockerfile_name: dockerfile,
-        dockerfile: None,
         build_args: query.json::<BTreeMap<String, Option<String>>>("buildargs")?,
-        target: query.non_empty("target").map(str::to_owned),
+        targets: vec![Target {
+            stage: query.non_empty("target").map(str::to_owned),
+            names,
+        }],
         no_cache: query.flag("nocache"),
         pull: query.flag("pull"),
-        names,
         labels: query
             .json::<Option<BTreeMap<String, String>>>("labels")?
             .unwrap_or_default(),
         network,
         source_date_epoch: query.number("cooper-epoch")?,
         parallelism: query.number("cooper-parallelism")?.unwrap_or(0),
+        ..build::Request::default()
     })
 }
 
@@ -283,7 +284,8 @@ fn run(
         }
     };
     let send = |event| output.event(event);
-    match build::build(store, engine.exec_root(), &request, bases, &send, cancelled) {
+    let services = Services { bases };
+    match build::build(store, engine.exec_root(), &request, &services, &send, cancelled) {
         Ok(built) => {
             output.finished(&built);
             Ok(())
@@ -327,7 +329,10 @@ mod tests {
             &cpusetmems=&cpushares=0&dockerfile=Dockerfile&labels=%7B%7D&memory=0&memswap=0&networkmode=default&rm=1\
             &shmsize=0&t=a&target=&ulimits=null&version=1";
         let request = check(defaults).unwrap();
-        assert_eq!(request.names[0].to_string(), "docker.io/library/a:latest");
+        assert_eq!(
+            request.targets[0].names[0].to_string(),
+            "docker.io/library/a:latest"
+        );
         assert_eq!(request.build_args["A"], None);
         assert_eq!(
             (request.network, request.dockerfile_name.as_str()),

@@ -94,6 +94,7 @@ impl Output {
     }
 
     pub(super) fn finished(&self, built: &Built) {
+        let Some(built) = built.images.first() else { return };
         let id = built.image.to_string();
         if self.quiet && !self.own {
             self.send(Message::stream(format!("{id}\n")));
