@@ -10,6 +10,8 @@ use cooper_runner::cgroup::Resources;
 use cooper_runner::spec::NetworkMode;
 use serde::{Deserialize, Serialize};
 
+use super::options::{Annotation, CacheExport, CacheImport, Compression, Provenance, Sbom};
+
 /// Where the context's files are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -112,6 +114,26 @@ pub struct Request {
     pub source_date_epoch: Option<i64>,
     /// Parallel steps; 0 = number of cpus.
     pub parallelism: usize,
+    /// `--annotation`
+    pub annotations: Vec<Annotation>,
+    /// Format of the image's layers; `None` leaves those made here as they are in the store, which costs nothing.
+    pub compression: Option<Compression>,
+    /// The named images are pushed to their registries.
+    pub push: bool,
+    /// Layers made here become one.
+    pub squash: bool,
+    /// Attests how the image was made.
+    pub provenance: Option<Provenance>,
+    /// Attests what is in the image.
+    pub sbom: Option<Sbom>,
+    /// Caches to look into, in order.
+    pub cache_from: Vec<CacheImport>,
+    /// Where to put a copy of the cache.
+    pub cache_to: Vec<CacheExport>,
+    /// Tell the cause of every cache miss.
+    pub explain: bool,
+    /// A RUN that fails offers a shell in its failed state.
+    pub debug: bool,
 }
 
 impl Request {
@@ -145,6 +167,16 @@ impl Default for Request {
             resources: Resources::default(),
             source_date_epoch: None,
             parallelism: 0,
+            annotations: Vec::new(),
+            compression: None,
+            push: false,
+            squash: false,
+            provenance: None,
+            sbom: None,
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
+            explain: false,
+            debug: false,
         }
     }
 }
