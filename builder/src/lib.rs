@@ -4,6 +4,7 @@
 //! `cooper_runner`.
 
 pub mod build;
+pub mod call;
 pub mod context;
 pub mod dockerfile;
 pub mod ignore;

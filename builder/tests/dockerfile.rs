@@ -310,10 +310,17 @@ mod rendering {
 }
 
 mod checks {
-    use cooper_builder::dockerfile::{lint, parse};
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use cooper_builder::dockerfile::{Facts, lint, parse};
+    use cooper_builder::ignore::Patterns;
 
     fn check(source: &str, expected: &[&str]) {
-        let found = lint(&parse(source.as_bytes(), "Dockerfile").unwrap());
+        check_with(source, &Facts::default(), expected);
+    }
+
+    fn check_with(source: &str, facts: &Facts<'_>, expected: &[&str]) {
+        let found = lint(&parse(source.as_bytes(), "Dockerfile").unwrap(), facts);
         let rules: Vec<String> = found
             .iter()
             .map(|d| format!("{}:{} {}", d.span.line, d.span.column, d.rule.unwrap()))
@@ -392,5 +399,135 @@ mod checks {
         );
         check("# check=skip=all\nFROM a AS B", &[]);
         check("FROM a\nRUN a \\\n\nb", &["3:1 NoEmptyContinuation"]);
+    }
+
+    /// Variables are known from base images, ARG, ENV and earlier stages; a base that is not known hides nothing else.
+    #[test]
+    fn variables() {
+        let known = BTreeMap::from([(0, BTreeSet::from(["LANG".to_owned()]))]);
+        let facts = Facts {
+            base_variables: Some(&known),
+            ..Facts::default()
+        };
+        let check = |source: &str, expected: &[&str]| check_with(source, &facts, expected);
+        check("FROM a\nENV x=$LANG y=$PATH\nLABEL z=$x\n", &[]);
+        check("FROM a\nENV x=$LNAG\n", &["2:7 UndefinedVar"]);
+        check("FROM a\nENV x=1 y=$x\n", &["2:11 UndefinedVar"]);
+        check("FROM a\nARG x y=$x\nCOPY $y $z /\n", &["3:9 UndefinedVar"]);
+        // A default does not help, as in BuildKit 0.26.
+        check("FROM a\nARG x\nENV y=${x:-1} z=${w:-2}\n", &["3:17 UndefinedVar"]);
+        check(
+            "FROM a AS b\nARG v\nFROM b\nUSER $v\nWORKDIR /$w\n",
+            &["5:9 UndefinedVar"],
+        );
+        check("FROM other\nFROM unknown\nENV x=$y\n", &[]);
+        check("FROM scratch\nEXPOSE $p\n", &["2:8 UndefinedVar"]);
+        check(
+            "FROM a\nRUN --mount=type=cache,target=/c/$id,from=$no true\n",
+            &["2:13 UndefinedVar"],
+        );
+        check("FROM a\nRUN echo $undefined\nCMD [\"$u\"]\n", &[]);
+        check(
+            "FROM a\nCOPY <<x <<'y' /d/\n$q\nx\n$r\ny\n",
+            &["2:6 UndefinedVar"],
+        );
+    }
+
+    #[test]
+    fn default_arguments() {
+        check("ARG T\nFROM a:$T\n", &["2:6 InvalidDefaultArgInFrom"]);
+        check("ARG T=1\nFROM a:$T\n", &[]);
+        check("ARG B\nFROM $B\n", &["2:6 InvalidDefaultArgInFrom"]);
+        check("ARG B=a C=$B\nFROM ${C}\n", &[]);
+        check("ARG B\nFROM ${B:-a}\n", &[]);
+    }
+
+    #[test]
+    fn ignored_files() {
+        let check = |ignore: &str, source: &str, expected: &[&str]| {
+            let patterns = Patterns::parse(ignore.as_bytes()).unwrap();
+            let facts = Facts {
+                ignore: Some(&patterns),
+                ..Facts::default()
+            };
+            check_with(source, &facts, expected);
+        };
+        check("a\n", "FROM x\nCOPY a b /\n", &["2:6 CopyIgnoredFile"]);
+        check(
+            "a/\n",
+            "FROM x\nCOPY ./a/b /\nADD /a/ /\n",
+            &["2:6 CopyIgnoredFile", "3:5 CopyIgnoredFile"],
+        );
+        check("a\n!a/b\n", "FROM x\nCOPY a /\n", &[]);
+        check(
+            "*\n",
+            "FROM x AS y\nFROM x\nCOPY --from=y a /\nCOPY . /\nADD https://a/b /\n",
+            &[],
+        );
+    }
+
+    #[test]
+    fn skipped_in_a_part_of_the_file() {
+        check(
+            "FROM x\n# check=skip=MaintainerDeprecated\nMAINTAINER a\nMAINTAINER b\n",
+            &["4:1 MaintainerDeprecated"],
+        );
+        check(
+            "FROM x\n# check=skip=all\n\nMAINTAINER a\n",
+            &["4:1 MaintainerDeprecated"],
+        );
+        check(
+            "ARG a\n# check=skip=StageNameCasing,MaintainerDeprecated\nFROM x AS A\nMAINTAINER a\nFROM x AS B\n",
+            &["5:11 StageNameCasing"],
+        );
+    }
+
+    /// Rules that run only when asked for.
+    #[test]
+    fn experimental() {
+        check("# what\nFROM a AS b\nRUN date\n", &[]);
+        let on = "# check=experimental=all\n";
+        let check = |source: &str, expected: &[&str]| check(&format!("{on}\n{source}"), expected);
+        let digest = format!("a@sha256:{}", "0".repeat(64));
+        check("FROM a\nFROM scratch\n", &["3:6 UnpinnedBaseImage"]);
+        check(&format!("FROM {digest} AS b\nFROM b\n"), &[]);
+        check(
+            "# nothing here\nFROM scratch AS b\n# b is\nARG c\n# c is\nARG c\n\n# free\n\nARG d\n",
+            &[
+                "3:2 InvalidDefinitionDescription",
+                "5:2 InvalidDefinitionDescription",
+            ],
+        );
+        check(
+            "# x is\nARG y=1\nFROM scratch\n",
+            &["3:2 InvalidDefinitionDescription"],
+        );
+        check(
+            "FROM scratch\nRUN <<E\na\nb\nE\nRUN <<E\nset -eu\na\nb\nE\nRUN <<E\na\nE\nRUN <<E\n#!/usr/bin/env python\na\nb\nE\n",
+            &["4:5 HeredocWithoutErrexit"],
+        );
+        check(
+            "FROM scratch\nRUN a && date > x\nRUN apt-get -y upgrade\nRUN apt-get install x\nRUN echo $RANDOM\nRUN update\nRUN A=b curl x\n",
+            &[
+                "4:5 NonDeterministicRun",
+                "5:5 NonDeterministicRun",
+                "7:5 NonDeterministicRun",
+                "9:5 NonDeterministicRun",
+            ],
+        );
+    }
+
+    #[test]
+    fn only_some_stages() {
+        let stages = BTreeSet::from([1]);
+        let facts = Facts {
+            stages: Some(&stages),
+            ..Facts::default()
+        };
+        check_with(
+            "FROM a\nMAINTAINER x\nFROM b\nMAINTAINER y\n",
+            &facts,
+            &["4:1 MaintainerDeprecated"],
+        );
     }
 }

@@ -12,8 +12,9 @@ use cooper_registry::store::{Image, Store};
 use super::error::Error;
 use super::request::{Built, BuiltImage, Event, Request};
 use super::services::Services;
+use crate::call::check_options;
 use crate::context::{ContextFiles, DigestCache, read_dockerfile};
-use crate::dockerfile::{Diagnostic, Dockerfile, lint, parse};
+use crate::dockerfile::{Diagnostic, Dockerfile, Facts, lint, parse};
 use crate::exec::{Environment, Events, Outcome, execute, finish_image};
 use crate::plan::{Globals, Graph, Plan, Source, evaluate, outline, unused_build_args};
 
@@ -43,7 +44,7 @@ pub fn build(
     };
     let dockerfile =
         parse(&bytes, &name).map_err(|problems| Error::Dockerfile(problems.render(&bytes, &name)))?;
-    check(events, &dockerfile, &source)?;
+    check(events, request, &dockerfile, &source)?;
     let globals = Globals::new(request, &dockerfile, &source)?;
     let graph = Graph::new(request, &dockerfile, &source, &globals)?;
     let unused = unused_build_args(request, &dockerfile, &graph);
@@ -115,9 +116,20 @@ fn with_epoch(request: &Request) -> Result<Request, Error> {
 }
 
 /// Tells the warnings of build checks; `# check=error=true` makes them fail the build.
-fn check(events: Events<'_>, dockerfile: &Dockerfile, source: &Source<'_>) -> Result<(), Error> {
-    let warnings = lint(dockerfile);
-    if dockerfile.directives.check.error && !warnings.is_empty() {
+fn check(
+    events: Events<'_>,
+    request: &Request,
+    dockerfile: &Dockerfile,
+    source: &Source<'_>,
+) -> Result<(), Error> {
+    let options = check_options(request)?;
+    let facts = Facts {
+        options: options.as_ref(),
+        ..Facts::default()
+    };
+    let warnings = lint(dockerfile, &facts);
+    let fatal = options.as_ref().unwrap_or(&dockerfile.directives.check).error;
+    if fatal && !warnings.is_empty() {
         return Err(Error::Dockerfile(warnings.render(source.bytes, source.name)));
     }
     for warning in warnings.iter() {

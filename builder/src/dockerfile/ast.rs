@@ -17,8 +17,19 @@ pub struct Dockerfile {
     pub global_args: Vec<ArgDecl>,
     /// The stages in order; at least one.
     pub stages: Vec<Stage>,
+    /// Comment lines directly above instructions, without their `#`.
+    pub comments: Vec<CommentBlock>,
     /// What is suspicious but does not stop the build.
     pub warnings: Diagnostics,
+}
+
+/// Comment lines between which, and below which, there is no blank line, and the instruction below them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommentBlock {
+    /// The lines, trimmed.
+    pub lines: Vec<Word>,
+    /// Where the instruction begins, as the `start` of its [`Span`].
+    pub instruction: usize,
 }
 
 /// Parser directives.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::rule::Rule;
 use super::span::Span;
 
 /// How bad a [`Diagnostic`] is.
@@ -18,8 +19,8 @@ pub enum Severity {
 pub struct Diagnostic {
     /// Error or warning.
     pub severity: Severity,
-    /// Name of the build check that found it, spelt as BuildKit does (`StageNameCasing`); none for plain errors.
-    pub rule: Option<&'static str>,
+    /// The build check that found it; none for plain errors.
+    pub rule: Option<Rule>,
     /// What is wrong, a lower-case fragment without a final period.
     pub message: String,
     /// Where.
@@ -52,7 +53,7 @@ impl Diagnostic {
     }
 
     /// A warning of the build check `rule` at `span`.
-    pub fn warning(rule: &'static str, span: Span, message: impl Into<String>) -> Self {
+    pub fn warning(rule: Rule, span: Span, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,
             rule: Some(rule),

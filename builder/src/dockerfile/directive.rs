@@ -117,7 +117,8 @@ pub fn detect_syntax(source: &[u8]) -> Option<Word> {
     Some(Word { text, span })
 }
 
-fn check_options(value: &Word, problems: &mut Diagnostics) -> CheckOptions {
+/// Reads the value of `# check=`, which the build argument BUILDKIT_DOCKERFILE_CHECK has as well.
+pub(super) fn check_options(value: &Word, problems: &mut Diagnostics) -> CheckOptions {
     let mut options = CheckOptions::default();
     // BuildKit splits into three at most and lets the last of several win.
     for part in value.text.splitn(3, ';') {

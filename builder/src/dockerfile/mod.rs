@@ -17,23 +17,25 @@ mod lint;
 mod parse;
 mod pattern;
 mod render;
+mod rule;
 mod span;
 mod suggest;
 mod symbols;
 mod words;
 
 pub use ast::{
-    Add, ArgDecl, CheckOptions, CommandForm, Copy, Directives, Dockerfile, Escape, Expansion, Flag,
-    Healthcheck, HealthcheckOptions, Heredoc, Instruction, InstructionKind, KeyValue, Onbuild, Run, RunFlags,
-    Stage, Word,
+    Add, ArgDecl, CheckOptions, CommandForm, CommentBlock, Copy, Directives, Dockerfile, Escape, Expansion,
+    Flag, Healthcheck, HealthcheckOptions, Heredoc, Instruction, InstructionKind, KeyValue, Onbuild, Run,
+    RunFlags, Stage, Word,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use directive::detect_syntax;
 pub use expand::{
     EXPANSION_LIMIT, ExpandError, Expanded, Lexer, Lookup, process_heredoc, process_word, process_words,
 };
-pub use lint::lint;
+pub use lint::{Facts, lint, parse_check_options};
 pub use parse::{MAX_SOURCE, parse, parse_trigger};
+pub use rule::Rule;
 pub use span::Span;
 pub use suggest::nearest;
 pub use symbols::{StageError, resolve_base, resolve_stage, resolve_target, suggest_stage};

@@ -1,14 +1,18 @@
 //! Entry points of the parser.
 
-use super::ast::{Directives, Dockerfile, Escape, Instruction, Stage};
+use super::ast::{CommentBlock, Directives, Dockerfile, Escape, Instruction, Stage, Word};
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::directive::{DirectiveParser, detect_syntax};
 use super::instruction::{Comments, Parsed, read_line};
 use super::lines::{Line, Lines, LogicalLine};
+use super::rule::Rule;
 use super::span::Span;
 
 /// Longer files are refused.
 pub const MAX_SOURCE: usize = 16 << 20;
+
+/// Comment lines kept above one instruction.
+const MAX_ABOVE: usize = 64;
 
 /// Parses a Dockerfile. `name` is used in messages about the file as a whole only.
 ///
@@ -40,6 +44,7 @@ pub fn parse(source: &[u8], name: &str) -> Result<Dockerfile, Diagnostics> {
         stages,
         mut problems,
         mut warnings,
+        blocks,
         ..
     } = parser;
     if problems.has_errors() {
@@ -52,6 +57,7 @@ pub fn parse(source: &[u8], name: &str) -> Result<Dockerfile, Diagnostics> {
         directives,
         global_args,
         stages,
+        comments: blocks,
         warnings,
     })
 }
@@ -125,6 +131,9 @@ struct Parser {
     warnings: Diagnostics,
     /// Comments above the next instruction.
     comments: Comments,
+    /// Those of them that no blank line separates from it.
+    above: Vec<Word>,
+    blocks: Vec<CommentBlock>,
     /// Whether there was any.
     instructions: bool,
     /// Whether more complaints about instructions without a stage would be noise.
@@ -144,6 +153,7 @@ impl Parser {
             }
             directives.finish();
             if line.is_blank() {
+                self.above.clear();
                 continue;
             }
             self.instructions = true;
@@ -152,9 +162,13 @@ impl Parser {
     }
 
     fn comment(&mut self, line: &Line<'_>) {
-        let text = String::from_utf8_lossy(&line.body()[line.indent() + 1..])
-            .trim()
-            .to_owned();
+        let from = line.indent() + 1;
+        let text = String::from_utf8_lossy(&line.body()[from..]).trim().to_owned();
+        if self.above.len() < MAX_ABOVE {
+            let span = line.span(from..line.body().len());
+            let text = text.clone();
+            self.above.push(Word { text, span });
+        }
         if text.is_empty() {
             self.comments.clear();
         } else if let Some((name, rest)) = text.split_once(' ') {
@@ -169,12 +183,13 @@ impl Parser {
         let line = LogicalLine::join(first, lines, escape, &mut self.problems.0);
         if let Some(span) = line.blank_continuation {
             self.warnings.push(Diagnostic::warning(
-                "NoEmptyContinuation",
+                Rule::NoEmptyContinuation,
                 span,
                 "empty continuation line",
             ));
         }
         let comments = std::mem::take(&mut self.comments);
+        let above = std::mem::take(&mut self.above);
         match read_line(&line, lines, escape, &comments, &mut self.problems) {
             // A broken FROM opens a stage all the same, or all that follows would be reported as lacking one.
             None if line
@@ -186,9 +201,23 @@ impl Parser {
                 self.stage_complaint_done = true;
             }
             None => {}
-            Some(Parsed::From(stage)) => self.stages.push(*stage),
-            Some(Parsed::Arg(args, _)) if self.stages.is_empty() => self.global_args.extend(args),
-            Some(Parsed::Arg(_, instruction) | Parsed::Other(instruction)) => match self.stages.last_mut() {
+            Some(parsed) => {
+                if !above.is_empty() {
+                    self.blocks.push(CommentBlock {
+                        lines: above,
+                        instruction: parsed.span().start,
+                    });
+                }
+                self.parsed(parsed);
+            }
+        }
+    }
+
+    fn parsed(&mut self, parsed: Parsed) {
+        match parsed {
+            Parsed::From(stage) => self.stages.push(*stage),
+            Parsed::Arg(args, _) if self.stages.is_empty() => self.global_args.extend(args),
+            Parsed::Arg(_, instruction) | Parsed::Other(instruction) => match self.stages.last_mut() {
                 Some(stage) => stage.instructions.push(instruction),
                 // Once is enough.
                 None if !self.stage_complaint_done => {

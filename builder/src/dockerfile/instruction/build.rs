@@ -46,6 +46,16 @@ pub(crate) enum Parsed {
     Other(Instruction),
 }
 
+impl Parsed {
+    /// Its place.
+    pub(crate) fn span(&self) -> Span {
+        match self {
+            Self::From(stage) => stage.span,
+            Self::Arg(_, instruction) | Self::Other(instruction) => instruction.span,
+        }
+    }
+}
+
 /// Keyword, flags and arguments of a line.
 struct Split<'a> {
     keyword: Piece<'a>,

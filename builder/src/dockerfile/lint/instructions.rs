@@ -2,13 +2,21 @@
 
 use super::super::ast::{CommandForm, Dockerfile, Instruction, InstructionKind, KeyValue, Stage, Word};
 use super::super::diagnostic::{Diagnostic, Diagnostics};
+use super::super::rule::Rule;
 use super::super::span::Span;
 use super::super::symbols::resolve_base;
+use super::run::Facts;
 
-pub(super) fn check(file: &Dockerfile, found: &mut Diagnostics) {
+pub(super) fn check(file: &Dockerfile, facts: &Facts<'_>, found: &mut Diagnostics) {
     keyword_case(file, found);
     let mut set = Vec::new();
     for (i, stage) in file.stages.iter().enumerate() {
+        let mut unseen = Diagnostics::default();
+        let found = if facts.looks_at(i) {
+            &mut *found
+        } else {
+            &mut unseen
+        };
         let inherited = resolve_base(&file.stages, &stage.base.text, i).is_some_and(|base| set[base]);
         set.push(workdirs(stage, inherited, found));
         only_last_counts(stage, found);
@@ -31,11 +39,11 @@ fn check_one(instruction: &Instruction, shell: bool, found: &mut Diagnostics) {
             let message = format!(
                 "JSON arguments recommended for {name} to prevent unintended behavior related to OS signals"
             );
-            warn("JSONArgsRecommended", command.span, message);
+            warn(Rule::JSONArgsRecommended, command.span, message);
         }
         InstructionKind::Maintainer(_) => {
             let message = "MAINTAINER instruction is deprecated in favor of using label".to_owned();
-            warn("MaintainerDeprecated", instruction.span, message);
+            warn(Rule::MaintainerDeprecated, instruction.span, message);
         }
         InstructionKind::Env(pairs) => {
             legacy("ENV", pairs, &mut warn);
@@ -48,15 +56,19 @@ fn check_one(instruction: &Instruction, shell: bool, found: &mut Diagnostics) {
     }
 }
 
-fn legacy(name: &str, pairs: &[KeyValue], warn: &mut impl FnMut(&'static str, Span, String)) {
+fn legacy(name: &str, pairs: &[KeyValue], warn: &mut impl FnMut(Rule, Span, String)) {
     if let Some(pair) = pairs.iter().find(|pair| pair.legacy) {
         let message =
             format!("\"{name} key=value\" should be used instead of legacy \"{name} key value\" format");
-        warn("LegacyKeyValueFormat", pair.key.span.to(pair.value.span), message);
+        warn(
+            Rule::LegacyKeyValueFormat,
+            pair.key.span.to(pair.value.span),
+            message,
+        );
     }
 }
 
-fn secret(instruction: &str, key: &Word, warn: &mut impl FnMut(&'static str, Span, String)) {
+fn secret(instruction: &str, key: &Word, warn: &mut impl FnMut(Rule, Span, String)) {
     const SECRET: [&str; 10] = [
         "apikey",
         "auth",
@@ -77,11 +89,11 @@ fn secret(instruction: &str, key: &Word, warn: &mut impl FnMut(&'static str, Spa
             "do not use ARG or ENV instructions for sensitive data ({instruction} {:?})",
             key.text
         );
-        warn("SecretsUsedInArgOrEnv", key.span, message);
+        warn(Rule::SecretsUsedInArgOrEnv, key.span, message);
     }
 }
 
-fn expose(port: &Word, warn: &mut impl FnMut(&'static str, Span, String)) {
+fn expose(port: &Word, warn: &mut impl FnMut(Rule, Span, String)) {
     let text = port.text.as_str();
     if text.contains('$') {
         return;
@@ -90,13 +102,13 @@ fn expose(port: &Word, warn: &mut impl FnMut(&'static str, Span, String)) {
         && protocol.chars().any(char::is_uppercase)
     {
         let message = format!("defined protocol '{text}' in EXPOSE instruction should be lowercase");
-        warn("ExposeProtoCasing", port.span, message);
+        warn(Rule::ExposeProtoCasing, port.span, message);
     }
     if text.contains(':') {
         let message = format!(
             "EXPOSE instruction should not define an IP address or host-port mapping, found '{text}'"
         );
-        warn("ExposeInvalidFormat", port.span, message);
+        warn(Rule::ExposeInvalidFormat, port.span, message);
     }
 }
 
@@ -122,7 +134,7 @@ fn keyword_case(file: &Dockerfile, found: &mut Diagnostics) {
             keyword.text
         );
         found.push(Diagnostic::warning(
-            "ConsistentInstructionCasing",
+            Rule::ConsistentInstructionCasing,
             keyword.span,
             message,
         ));
@@ -141,7 +153,7 @@ fn workdirs(stage: &Stage, mut set: bool, found: &mut Diagnostics) -> bool {
                 "relative workdir {:?} can have unexpected results if the base image changes",
                 path.text
             );
-            found.push(Diagnostic::warning("WorkdirRelativePath", path.span, message));
+            found.push(Diagnostic::warning(Rule::WorkdirRelativePath, path.span, message));
         }
         set = true;
     }
@@ -161,7 +173,7 @@ fn only_last_counts(stage: &Stage, found: &mut Diagnostics) {
                 "multiple {name} instructions should not be used in the same stage because only the last one will be used"
             );
             found.push(Diagnostic::warning(
-                "MultipleInstructionsDisallowed",
+                Rule::MultipleInstructionsDisallowed,
                 *span,
                 message,
             ));

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::super::ast::{Dockerfile, Stage};
 use super::super::diagnostic::{Diagnostic, Diagnostics};
 use super::super::expand::process_word;
+use super::super::rule::Rule;
 use super::super::suggest::nearest;
 
 /// Arguments every FROM line knows.
@@ -35,15 +36,15 @@ fn names_and_keywords<'a>(stage: &'a Stage, names: &mut BTreeSet<&'a str>, found
     if let (Some(name), Some(word)) = (stage.name.as_deref(), &stage.name_word) {
         if word.text != name {
             let message = format!("stage name '{}' should be lowercase", word.text);
-            found.push(Diagnostic::warning("StageNameCasing", word.span, message));
+            found.push(Diagnostic::warning(Rule::StageNameCasing, word.span, message));
         }
         if !names.insert(name) {
             let message = format!("duplicate stage name {name:?}, stage names should be unique");
-            found.push(Diagnostic::warning("DuplicateStageName", word.span, message));
+            found.push(Diagnostic::warning(Rule::DuplicateStageName, word.span, message));
         }
         if matches!(name, "context" | "scratch") {
             let message = format!("stage name should not use the same name as reserved stage {name:?}");
-            found.push(Diagnostic::warning("ReservedStageName", word.span, message));
+            found.push(Diagnostic::warning(Rule::ReservedStageName, word.span, message));
         }
     }
     if let (from, Some(keyword)) = &stage.keywords {
@@ -56,7 +57,7 @@ fn names_and_keywords<'a>(stage: &'a Stage, names: &mut BTreeSet<&'a str>, found
                 "'{}' and '{}' keywords' casing do not match",
                 keyword.text, from.text
             );
-            found.push(Diagnostic::warning("FromAsCasing", keyword.span, message));
+            found.push(Diagnostic::warning(Rule::FromAsCasing, keyword.span, message));
         }
     }
 }
@@ -69,7 +70,7 @@ fn platform(stage: &Stage, found: &mut Diagnostics) {
             platform.text
         );
         found.push(Diagnostic::warning(
-            "RedundantTargetPlatform",
+            Rule::RedundantTargetPlatform,
             platform.span,
             message,
         ));
@@ -83,7 +84,7 @@ fn platform(stage: &Stage, found: &mut Diagnostics) {
                 platform.text
             );
             found.push(Diagnostic::warning(
-                "FromPlatformFlagConstDisallowed",
+                Rule::FromPlatformFlagConstDisallowed,
                 platform.span,
                 message,
             ));
@@ -108,7 +109,7 @@ fn arguments(file: &Dockerfile, stage: &Stage, found: &mut Diagnostics) {
             let message = format!("FROM argument '{name}' is not declared");
             let suggestion = nearest(&name, declared.iter().copied());
             found.push(
-                Diagnostic::warning("UndefinedArgInFrom", word.span, message).with_suggestion(suggestion),
+                Diagnostic::warning(Rule::UndefinedArgInFrom, word.span, message).with_suggestion(suggestion),
             );
         }
     }
