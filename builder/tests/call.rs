@@ -2,8 +2,6 @@
 //!
 //! `BLESS=1 cargo test -p cooper-builder --test call` rewrites what is expected; read the difference before you commit.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -38,9 +36,9 @@ fn answers() {
         let case = case.unwrap().path();
         let mut found = String::new();
         for call in [Call::Check, Call::Targets, Call::Outline] {
-            write!(found, "== {call:?}\n").unwrap();
+            writeln!(found, "== {call:?}").unwrap();
             match ask(&store, &request(&case, None), call) {
-                Ok(report) => write!(found, "{report}= exit code {}\n", report.exit_code()).unwrap(),
+                Ok(report) => writeln!(found, "{report}= exit code {}", report.exit_code()).unwrap(),
                 Err(error) => write!(found, "{error}").unwrap(),
             }
         }

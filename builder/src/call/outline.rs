@@ -83,7 +83,7 @@ pub(super) fn outline(request: &Request, dockerfile: &Dockerfile, file: &File<'_
                                 require(&mut outline.secrets, id, required, location);
                             }
                             Some(Need::Ssh { id, required }) => {
-                                require(&mut outline.ssh, id, required, location)
+                                require(&mut outline.ssh, id, required, location);
                             }
                             Some(Need::Cache { id }) if outline.cache.iter().all(|cache| cache.id != id) => {
                                 outline.cache.push(CacheMount { id, location });
