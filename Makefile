@@ -48,6 +48,7 @@ privileged: build $(IMAGES)
 
 bench: packages-bench build $(IMAGES)
 	bench/run.sh $(COOPER) $(abspath $(CACHE)/images)
+	bench/build.py $(COOPER) $(abspath $(CACHE)/images)
 
 $(CACHE)/images/%.tar: testdata/images/%.sh
 	@mkdir -p $(@D)
