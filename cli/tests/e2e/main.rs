@@ -10,6 +10,7 @@ mod build;
 mod clients;
 mod crash;
 mod daemon;
+mod events;
 mod image;
 mod run;
 mod world;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         build::TESTS,
         crash::TESTS,
         daemon::TESTS,
+        events::TESTS,
         clients::TESTS,
     ]
     .concat();

@@ -6,6 +6,7 @@
 //! of Docker 28.5.
 
 mod container;
+mod event;
 mod exec;
 mod host_config;
 mod image;
@@ -19,6 +20,7 @@ pub use container::{
     CreateResponse, GraphDriver, MountPoint, NetworkSettings, PruneContainersReport, SummaryHostConfig,
     SummaryNetworkSettings, TopResponse, WaitError, WaitResponse,
 };
+pub use event::{EventActor, EventMessage};
 pub use exec::{ExecCreateRequest, ExecCreateResponse, ExecInspect, ExecProcessConfig, ExecStartRequest};
 pub use host_config::{
     BindOptions, DeviceMapping, HostConfig, LogConfig, Mount, PortBinding, RestartPolicy, TmpfsOptions,

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::monitor::{Monitor, Phase, Role};
 use super::protocol::Reply;
-use crate::container::{ExecRecord, ExitStatus, Layout, Names, Status, WaitCondition, delete_tree};
+use crate::container::{ExecRecord, ExitStatus, Layout, Names, Status, Subject, WaitCondition, delete_tree};
 use crate::init::SetupError;
 
 impl Monitor {
@@ -22,6 +22,8 @@ impl Monitor {
                 // A record that cannot be written keeps saying "running"; readers check that against the container.
                 let _ = record.write(&layout, exec);
             }
+            let attributes = [("execID", exec.clone()), ("exitCode", code.to_string())];
+            Subject::read(&layout, &self.id).tell(&self.data, "exec_die", &attributes);
             false
         });
     }
@@ -45,7 +47,23 @@ impl Monitor {
             .cgroup
             .as_ref()
             .is_some_and(crate::cgroup::Cgroup::oom_killed);
-        self.state.finished_at = Some(jiff::Timestamp::now().to_string());
+        let now = jiff::Timestamp::now();
+        self.state.finished_at = Some(now.to_string());
+        self.rename_subject();
+        if self.state.oom_killed {
+            self.subject.tell(&self.data, "oom", &[]);
+        }
+        let started = self
+            .state
+            .started_at
+            .as_ref()
+            .and_then(|time| time.parse::<jiff::Timestamp>().ok());
+        let seconds = started.map_or(0, |started| now.duration_since(started).as_secs());
+        let attributes = [
+            ("execDuration", seconds.to_string()),
+            ("exitCode", code.to_string()),
+        ];
+        self.subject.tell(&self.data, "die", &attributes);
         let status = ExitStatus {
             code,
             error: String::new(),
@@ -95,6 +113,7 @@ impl Monitor {
         }
         self.close_streams();
         let doomed = if self.facts.auto_remove {
+            self.rename_subject();
             self.withdraw()
         } else {
             None
@@ -104,6 +123,7 @@ impl Monitor {
             let _ = cgroup.delete();
         }
         if let Some(doomed) = doomed {
+            self.subject.tell(&self.data, "destroy", &[]);
             let _ = delete_tree(&doomed);
         }
         let _ = fs::remove_dir_all(Layout::exec_dir(&self.exec, &self.id));
@@ -121,6 +141,11 @@ impl Monitor {
             names.release(&name, &self.id);
         }
         fs::rename(&self.dir, &doomed).ok().map(|()| doomed)
+    }
+
+    /// The container may have another name than when it was started.
+    pub(super) fn rename_subject(&mut self) {
+        self.subject = Subject::read(&Layout::of_dir(&self.dir), &self.id);
     }
 
     pub(super) fn close_socket(&mut self) {

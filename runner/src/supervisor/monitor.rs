@@ -16,7 +16,7 @@ use super::log::Log;
 use super::protocol::Frame;
 use super::replay::{self, Replay};
 use crate::cgroup::Cgroup;
-use crate::container::{AttachOptions, State, WaitCondition};
+use crate::container::{AttachOptions, State, Subject, WaitCondition};
 use crate::sys;
 
 /// Queued bytes that stop the reading of a process that has ended: far more than its pipes can hold.
@@ -88,6 +88,7 @@ pub(super) struct Monitor {
     pub(super) cgroup: Option<Cgroup>,
     pub(super) state: State,
     pub(super) facts: Facts,
+    pub(super) subject: Subject,
     pub(super) trim_at: Option<Instant>,
     had_client: bool,
     buffer: Vec<u8>,
@@ -125,6 +126,7 @@ impl Monitor {
             cgroup: None,
             state: State::created(),
             facts: Facts::default(),
+            subject: Subject::default(),
             trim_at: None,
             had_client: false,
             buffer: vec![0; CHUNK],

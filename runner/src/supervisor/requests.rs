@@ -10,7 +10,8 @@ use super::monitor::{Conn, Facts, Monitor, Phase, Role, Stream};
 use super::protocol::{MAX_MESSAGE, Reply, Request, decode, encode};
 use super::replay::Replay;
 use crate::container::{
-    AttachOptions, ExecRecord, ExitStatus, Layout, StartErrorKind, Status, WaitCondition, file_mounts,
+    AttachOptions, ExecRecord, ExitStatus, Layout, StartErrorKind, Status, Subject, WaitCondition,
+    file_mounts,
 };
 use crate::init::SetupError;
 use crate::sys;
@@ -209,8 +210,13 @@ impl Monitor {
         self.children.push(started.child);
         self.cgroup = Some(started.cgroup);
         self.phase = Phase::Running;
+        self.tell("start", &[]);
         self.trim_soon();
         Ok(())
+    }
+
+    fn tell(&self, action: &str, more: &[(&str, String)]) {
+        Subject::read(&Layout::of_dir(&self.dir), &self.id).tell(&self.data, action, more);
     }
 
     fn kill(&mut self, signal: i32) -> Reply {
@@ -226,6 +232,7 @@ impl Monitor {
                 message: format!("send signal {signal}: {error}"),
             };
         }
+        self.tell("kill", &[("signal", signal.to_string())]);
         if signal == libc::SIGKILL && self.state.status == Status::Paused {
             return self.freeze(false);
         }
@@ -246,6 +253,7 @@ impl Monitor {
             };
         }
         self.state.status = if freeze { Status::Paused } else { Status::Running };
+        self.tell(if freeze { "pause" } else { "unpause" }, &[]);
         match Layout::of_dir(&self.dir).write_state(&self.state, false) {
             Ok(()) => Reply::Ok,
             Err(error) => Reply::Failed {
@@ -273,7 +281,13 @@ impl Monitor {
             ws_ypixel: 0,
         };
         match rustix::termios::tcsetwinsize(terminal, size) {
-            Ok(()) => Reply::Ok,
+            Ok(()) => {
+                self.tell(
+                    "resize",
+                    &[("height", rows.to_string()), ("width", columns.to_string())],
+                );
+                Reply::Ok
+            }
             Err(errno) => Reply::Failed {
                 message: format!("resize: {errno}"),
             },
@@ -309,6 +323,8 @@ impl Monitor {
             Ok((child, _)) => {
                 record.state.running = true;
                 record.state.pid = child.pid;
+                let action = format!("exec_start: {}", record.process.args.join(" "));
+                self.tell(&action, &[("execID", exec.to_owned())]);
                 self.children.push(child);
                 self.trim_soon();
                 Ok(())

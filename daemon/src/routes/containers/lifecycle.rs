@@ -117,7 +117,11 @@ fn stop_process(engine: &Engine, id: &str, signal: Option<i32>, seconds: Option<
     };
     match containers.stop(id, signal, seconds) {
         // It ended on its own, or removed itself at its end.
-        Ok(()) | Err(Error::State { .. } | Error::NotFound(_)) => Ok(true),
+        Ok(()) | Err(Error::State { .. }) => {
+            containers.tell(id, "stop", &[]);
+            Ok(true)
+        }
+        Err(Error::NotFound(_)) => Ok(true),
         Err(error) => Err(ApiError::from(error).context(format!("cannot stop container: {id}"))),
     }
 }
@@ -146,7 +150,9 @@ pub(super) async fn restart(
             let id = engine.resolve_container(&name)?;
             stop_process(engine, &id, signal, seconds)?;
             start_process(engine, &id)
-                .map_err(|error| error.context(format!("Cannot restart container {name}")))
+                .map_err(|error| error.context(format!("Cannot restart container {name}")))?;
+            engine.containers()?.tell(&id, "restart", &[]);
+            Ok(())
         })
         .await?;
     Ok(StatusCode::NO_CONTENT.into_response())
