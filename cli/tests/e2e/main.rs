@@ -12,6 +12,7 @@ mod crash;
 mod daemon;
 mod events;
 mod image;
+mod lifecycle;
 mod run;
 mod world;
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         crash::TESTS,
         daemon::TESTS,
         events::TESTS,
+        lifecycle::TESTS,
         clients::TESTS,
     ]
     .concat();

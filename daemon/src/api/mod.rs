@@ -17,9 +17,10 @@ mod time;
 
 pub use container::{
     AttachParams, ContainerConfig, ContainerInspect, ContainerState, ContainerSummary, CreateRequest,
-    CreateResponse, GraphDriver, MountPoint, NetworkSettings, PruneContainersReport, SummaryHostConfig,
-    SummaryNetworkSettings, TopResponse, WaitError, WaitResponse,
+    CreateResponse, GraphDriver, Health, HealthcheckResult, MountPoint, NetworkSettings,
+    PruneContainersReport, SummaryHostConfig, SummaryNetworkSettings, TopResponse, WaitError, WaitResponse,
 };
+pub use cooper_registry::oci::HealthConfig;
 pub use event::{EventActor, EventMessage};
 pub use exec::{ExecCreateRequest, ExecCreateResponse, ExecInspect, ExecProcessConfig, ExecStartRequest};
 pub use host_config::{

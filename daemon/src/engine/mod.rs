@@ -5,6 +5,7 @@ mod containers;
 mod events;
 mod metadata;
 mod open;
+mod restore;
 mod usage;
 
 pub(crate) use bases::PullingBases;

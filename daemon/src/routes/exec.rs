@@ -48,6 +48,11 @@ fn create_exec(engine: &Engine, name: &str, request: &api::ExecCreateRequest) ->
     let containers = engine.containers()?;
     match containers.state(&id)?.status {
         Status::Running => {}
+        Status::Restarting => {
+            return Err(ApiError::conflict(format!(
+                "Container {name} is restarting, wait until the container is running"
+            )));
+        }
         Status::Paused => {
             return Err(ApiError::conflict(format!(
                 "Container {name} is paused, unpause the container before exec"

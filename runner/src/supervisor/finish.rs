@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::health::PROBE;
 use super::monitor::{Monitor, Phase, Role};
 use super::protocol::Reply;
 use crate::container::{ExecRecord, ExitStatus, Layout, Names, Status, Subject, WaitCondition, delete_tree};
@@ -11,6 +12,14 @@ impl Monitor {
     /// Records execs that are done; their streams close when they are empty.
     pub(super) fn finish_execs(&mut self) {
         let layout = Layout::of_dir(&self.dir);
+        let probe = self
+            .children
+            .iter()
+            .position(|child| child.exec.as_deref() == Some(PROBE) && child.is_done());
+        if let Some(probe) = probe {
+            let code = self.children.remove(probe).exit.map_or(-1, |(code, _)| code);
+            self.probe_ended(code);
+        }
         self.children.retain(|child| {
             let (Some(exec), Some((code, _)), true) = (&child.exec, child.exit, child.is_done()) else {
                 return true;
@@ -37,6 +46,7 @@ impl Monitor {
             .and_then(|child| child.exit)
             .map_or(255, |(code, _)| code);
         self.children.clear();
+        self.prober = None;
         if let Some(log) = &mut self.log {
             log.finish();
         }
@@ -64,12 +74,15 @@ impl Monitor {
             ("exitCode", code.to_string()),
         ];
         self.subject.tell(&self.data, "die", &attributes);
+        self.state.stopped_by_hand = self.again.stopped;
         let status = ExitStatus {
             code,
             error: String::new(),
             oom_killed: self.state.oom_killed,
         };
-        self.end(&status);
+        if !self.restart_later(&status) {
+            self.end(&status);
+        }
     }
 
     /// The process could not be started: the container stays created (or is removed), with Docker's exit code.
@@ -102,7 +115,7 @@ impl Monitor {
         self.lock = None;
     }
 
-    fn end(&mut self, status: &ExitStatus) {
+    pub(super) fn end(&mut self, status: &ExitStatus) {
         self.phase = Phase::Ended;
         self.trim_at = None;
         self.close_socket();
@@ -153,22 +166,31 @@ impl Monitor {
         self.listener = None;
     }
 
-    fn close_streams(&mut self) {
+    pub(super) fn close_streams(&mut self) {
         for index in 0..self.conns.len() {
             self.feed_replay(index);
         }
-        self.conns.retain_mut(|conn| {
+        // None is taken out here: whoever is served now is known by its place.
+        for conn in &mut self.conns {
             conn.outlet.flush();
-            let through = |replaying: bool| conn.outlet.is_empty() && !replaying;
-            !matches!(&conn.role, Role::Stream(stream) if through(stream.replay.is_some()))
-        });
+            if let Role::Stream(stream) = &conn.role
+                && conn.outlet.is_empty()
+                && stream.replay.is_none()
+            {
+                conn.outlet.hang_up();
+            }
+        }
     }
 
-    fn answer_waits(&mut self, status: &ExitStatus, removed: bool) {
+    /// `removed`: the container is gone; waits for that stay otherwise, unless it has ended for good.
+    pub(super) fn answer_waits(&mut self, status: &ExitStatus, removed: bool) {
         for conn in &mut self.conns {
             let Role::Wait(condition) = conn.role else {
                 continue;
             };
+            if self.phase == Phase::Restarting && condition == WaitCondition::Removed {
+                continue;
+            }
             let removed = removed && condition == WaitCondition::Removed;
             Self::reply(
                 conn,

@@ -91,6 +91,7 @@ impl Monitor {
 
     fn wrong_state(&self) -> Reply {
         let state = match (self.phase, self.state.status) {
+            (Phase::Restarting, _) => "restarting",
             (Phase::Running, Status::Paused) => "paused",
             (Phase::Running, _) => "running",
             _ => "not running",
@@ -173,6 +174,7 @@ impl Monitor {
         if self.phase != Phase::Waiting {
             return self.wrong_state();
         }
+        self.state.restart_count = 0;
         match self.try_start() {
             Ok(()) => Reply::Ok,
             Err(error) => {
@@ -182,7 +184,7 @@ impl Monitor {
         }
     }
 
-    fn try_start(&mut self) -> Result<(), SetupError> {
+    pub(super) fn try_start(&mut self) -> Result<(), SetupError> {
         let other = |error: &dyn std::fmt::Display| SetupError::other(error.to_string());
         let layout = Layout::of_dir(&self.dir);
         let spec = layout.read_spec().map_err(|error| other(&error))?;
@@ -190,7 +192,11 @@ impl Monitor {
             terminal: spec.process.tty,
             auto_remove: spec.auto_remove,
         };
-        self.open_log();
+        self.again.policy = spec.restart;
+        self.again.stopped = false;
+        if self.log.is_none() {
+            self.open_log();
+        }
         let options = StartOptions {
             files: file_mounts(&layout),
             empty: Layout::empty_dir(&self.exec),
@@ -206,20 +212,35 @@ impl Monitor {
         self.state.started_at = Some(jiff::Timestamp::now().to_string());
         self.state.finished_at = None;
         self.state.warnings = started.warnings;
+        self.state.stopped_by_hand = false;
         let _ = layout.write_state(&self.state, false);
         self.children.push(started.child);
         self.cgroup = Some(started.cgroup);
         self.phase = Phase::Running;
+        self.again.began();
+        self.begin_probing(spec.health, &spec.process);
         self.tell("start", &[]);
         self.trim_soon();
         Ok(())
     }
 
-    fn tell(&self, action: &str, more: &[(&str, String)]) {
+    pub(super) fn tell(&self, action: &str, more: &[(&str, String)]) {
         Subject::read(&Layout::of_dir(&self.dir), &self.id).tell(&self.data, action, more);
     }
 
     fn kill(&mut self, signal: i32) -> Reply {
+        let ends = signal == libc::SIGKILL
+            || Layout::of_dir(&self.dir)
+                .read_spec()
+                .is_ok_and(|spec| spec.stop_signal == signal);
+        if ends {
+            self.again.stopped = true;
+        }
+        if self.phase == Phase::Restarting && ends {
+            self.state.stopped_by_hand = true;
+            self.give_up_restart();
+            return Reply::Ok;
+        }
         let Some(child) = self
             .children
             .first()

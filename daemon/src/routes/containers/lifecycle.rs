@@ -42,7 +42,7 @@ pub(super) async fn start(
         .blocking(move |engine| {
             let id = engine.resolve_container(&name)?;
             match engine.containers()?.state(&id)?.status {
-                Status::Running => return Ok(false),
+                Status::Running | Status::Restarting => return Ok(false),
                 Status::Paused => {
                     return Err(ApiError::conflict(
                         "cannot start a paused container, try unpause instead",
@@ -185,6 +185,9 @@ pub(super) async fn pause(State(engine): State<Engine>, Path(name): Path<String>
             match engine.containers()?.state(&id)?.status {
                 Status::Running => Ok(engine.containers()?.pause(&id)?),
                 Status::Paused => Err(ApiError::conflict(format!("container {id} is already paused"))),
+                Status::Restarting => Err(ApiError::conflict(format!(
+                    "Container {id} is restarting, wait until the container is running"
+                ))),
                 _ => Err(ApiError::not_running(&id)),
             }
         })
