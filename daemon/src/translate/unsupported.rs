@@ -159,6 +159,7 @@ mod tests {
             "Ulimits":[],"MaskedPaths":null,"ReadonlyPaths":null}"#;
         check(defaults, Ok(()));
         check(r#"{"NetworkMode":"host"}"#, Ok(()));
+        check(r#"{"NetworkMode":"none","RestartPolicy":{"Name":"always"}}"#, Ok(()));
         check("{}", Err(NO_BRIDGE));
         check(r#"{"NetworkMode":"bridge"}"#, Err(NO_BRIDGE));
         check(r#"{"NetworkMode":"mine"}"#, Err("network mine not found"));
@@ -168,10 +169,6 @@ mod tests {
             (
                 r#"{"NetworkMode":"none","Devices":[{"PathOnHost":"/dev/fuse"}]}"#,
                 "HostConfig.Devices",
-            ),
-            (
-                r#"{"NetworkMode":"none","RestartPolicy":{"Name":"always"}}"#,
-                "HostConfig.RestartPolicy",
             ),
             (r#"{"NetworkMode":"none","PidMode":"host"}"#, "HostConfig.PidMode"),
         ] {
