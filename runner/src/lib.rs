@@ -6,6 +6,7 @@
 pub mod caps;
 pub mod cgroup;
 pub mod container;
+pub mod events;
 mod init;
 pub mod overlay;
 pub mod sandbox;

@@ -3,10 +3,14 @@
 //! An engine writes a [`ContainerSpec`] as `spec.json` (format [`SPEC_VERSION`]); the supervisor reads it back, maybe
 //! under a newer binary, so fields are only ever added, with defaults.
 
+mod policy;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use policy::{HealthCheck, Restart, RestartPolicy};
 
 use crate::cgroup::{DeviceRule, Resources};
 
@@ -66,6 +70,12 @@ pub struct ContainerSpec {
     /// The supervisor removes the container's directory when the process has ended (`--rm`).
     #[serde(default)]
     pub auto_remove: bool,
+    /// When the supervisor starts the process again.
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// How the container is found healthy; `None` if nobody asks.
+    #[serde(default)]
+    pub health: Option<HealthCheck>,
 }
 
 fn default_shm_size() -> u64 {

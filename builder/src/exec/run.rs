@@ -10,7 +10,7 @@ use cooper_runner::cgroup::Resources;
 use cooper_runner::container::{self, StartErrorKind};
 use cooper_runner::sandbox::{self, Output};
 use cooper_runner::spec::{
-    ContainerSpec, LogConfig, MountSource, MountSpec, NetworkMode, ProcessSpec, Propagation,
+    ContainerSpec, LogConfig, MountSource, MountSpec, NetworkMode, ProcessSpec, Propagation, RestartPolicy,
     RootFs as SpecRootFs, SPEC_VERSION, SeccompMode,
 };
 
@@ -206,6 +206,8 @@ fn spec(action: &RunAction, parent: &RootFs, snapshot: &Snapshot) -> Result<Cont
             ..LogConfig::default()
         },
         auto_remove: true,
+        restart: RestartPolicy::default(),
+        health: None,
     })
 }
 

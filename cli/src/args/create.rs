@@ -108,6 +108,30 @@ pub(crate) struct ContainerFlags {
     /// Seconds to wait after the stop signal before killing
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub(crate) stop_timeout: Option<i64>,
+    /// When to start it again: no, always, unless-stopped, on-failure[:N] or on-unhealthy[:N]
+    #[arg(long, value_name = "POLICY", default_value = "no")]
+    pub(crate) restart: String,
+    /// Command that finds out whether the container is healthy
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) health_cmd: Option<String>,
+    /// Time between two checks, such as 30s
+    #[arg(long, value_name = "TIME")]
+    pub(crate) health_interval: Option<String>,
+    /// Time a check may take
+    #[arg(long, value_name = "TIME")]
+    pub(crate) health_timeout: Option<String>,
+    /// Time after the start in which failures do not count
+    #[arg(long, value_name = "TIME")]
+    pub(crate) health_start_period: Option<String>,
+    /// Time between two checks after the start
+    #[arg(long, value_name = "TIME")]
+    pub(crate) health_start_interval: Option<String>,
+    /// Failures in a row that make the container unhealthy
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) health_retries: Option<u32>,
+    /// Ignore the image's health check
+    #[arg(long, conflicts_with_all = ["health_cmd", "health_interval", "health_timeout", "health_start_period", "health_start_interval", "health_retries"])]
+    pub(crate) no_healthcheck: bool,
     /// Resource limit: `nofile=1024[:2048]`
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     pub(crate) ulimit: Vec<String>,

@@ -113,6 +113,8 @@ pub(crate) enum Verb {
     System(system::SystemVerb),
     /// Show the versions of client and engine
     Version(system::FormatArgs),
+    /// Show what happens to containers and images, as it happens
+    Events(system::EventsArgs),
     /// Show the state of the engine and what this machine can do
     Info(system::FormatArgs),
     /// Manage containers

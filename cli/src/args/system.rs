@@ -32,6 +32,27 @@ pub(crate) struct InspectArgs {
     pub(crate) names: Vec<String>,
 }
 
+/// `events`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  cooper events                                    Until Ctrl-C
+  cooper events --since 10m --until 0s             What happened in the last ten minutes
+  cooper events --filter type=container --filter event=die --format json")]
+pub(crate) struct EventsArgs {
+    /// Show only what fits, repeatable: container=, event=, image=, label=, type=
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<String>,
+    /// From this time on: RFC 3339, unix seconds, or how long ago (10m)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Until this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// `json` or a template such as {{.Actor.ID}}
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+}
+
 /// Verbs that only take --format.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FormatArgs {

@@ -7,6 +7,7 @@ mod create;
 mod daemon;
 mod df;
 mod each;
+mod events;
 mod exec;
 mod foreground;
 mod history;

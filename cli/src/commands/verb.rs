@@ -2,8 +2,8 @@
 
 use super::lifecycle::Action;
 use super::{
-    attach, build, completion, create, daemon, df, exec, history, images, import, info, inspect, lifecycle,
-    load, logs, prune, ps, pull, registry, rmi, run, save, start, tag, top, version,
+    attach, build, completion, create, daemon, df, events, exec, history, images, import, info, inspect,
+    lifecycle, load, logs, prune, ps, pull, registry, rmi, run, save, start, tag, top, version,
 };
 use crate::args::root::{Cli, ContainerVerb, Global, ImageVerb, Verb};
 use crate::args::system::{ObjectType, RegistryVerb, SystemVerb};
@@ -93,6 +93,7 @@ async fn dispatch(client: &Client, verb: Verb) -> Result {
         Verb::System(SystemVerb::Prune(args)) => prune::system(client, &args).await,
         Verb::Container(ContainerVerb::Prune(args)) => prune::containers(client, &args).await,
         Verb::Image(ImageVerb::Prune(args)) => prune::images(client, &args).await,
+        Verb::Events(args) => events::run(client, &args).await,
         Verb::Info(args) | Verb::System(SystemVerb::Info(args)) => info::run(client, &args).await,
         Verb::Version(args) => version::run(client, &args).await,
         Verb::Completion(_) | Verb::Man(_) | Verb::Daemon(_) | Verb::Registry(_) => {

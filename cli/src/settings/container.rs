@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cooper_daemon::api::{ContainerConfig, CreateRequest, HostConfig, LogConfig};
 
-use super::{mounts, values};
+use super::{lifecycle, mounts, values};
 use crate::args::create::ContainerFlags;
 
 /// Where flags get what they do not say themselves.
@@ -111,6 +111,7 @@ pub(crate) fn request(
         labels: values::labels(&flags.label_file, &flags.label)?,
         stop_signal: flags.stop_signal.clone().unwrap_or_default(),
         stop_timeout: flags.stop_timeout,
+        healthcheck: lifecycle::health_check(flags)?,
         ..ContainerConfig::default()
     };
     Ok(CreateRequest {
@@ -144,6 +145,7 @@ fn host_config(
         },
         network_mode: flags.network.clone(),
         auto_remove: flags.rm,
+        restart_policy: lifecycle::restart_policy(&flags.restart)?,
         console_size: around
             .window
             .filter(|_| flags.tty)

@@ -223,7 +223,7 @@ pub(crate) fn time(text: &str, now: jiff::Timestamp) -> Result<String, String> {
 }
 
 /// Go's durations: `1h30m`, `10s`, `250ms`.
-fn age(text: &str) -> Option<std::time::Duration> {
+pub(crate) fn age(text: &str) -> Option<std::time::Duration> {
     let mut total = std::time::Duration::ZERO;
     let mut rest = text;
     while !rest.is_empty() {

@@ -10,7 +10,9 @@ mod build;
 mod clients;
 mod crash;
 mod daemon;
+mod events;
 mod image;
+mod lifecycle;
 mod run;
 mod world;
 
@@ -30,6 +32,8 @@ fn main() -> ExitCode {
         build::TESTS,
         crash::TESTS,
         daemon::TESTS,
+        events::TESTS,
+        lifecycle::TESTS,
         clients::TESTS,
     ]
     .concat();

@@ -6,6 +6,7 @@
 //! of Docker 28.5.
 
 mod container;
+mod event;
 mod exec;
 mod host_config;
 mod image;
@@ -16,9 +17,11 @@ mod time;
 
 pub use container::{
     AttachParams, ContainerConfig, ContainerInspect, ContainerState, ContainerSummary, CreateRequest,
-    CreateResponse, GraphDriver, MountPoint, NetworkSettings, PruneContainersReport, SummaryHostConfig,
-    SummaryNetworkSettings, TopResponse, WaitError, WaitResponse,
+    CreateResponse, GraphDriver, Health, HealthcheckResult, MountPoint, NetworkSettings,
+    PruneContainersReport, SummaryHostConfig, SummaryNetworkSettings, TopResponse, WaitError, WaitResponse,
 };
+pub use cooper_registry::oci::HealthConfig;
+pub use event::{EventActor, EventMessage};
 pub use exec::{ExecCreateRequest, ExecCreateResponse, ExecInspect, ExecProcessConfig, ExecStartRequest};
 pub use host_config::{
     BindOptions, DeviceMapping, HostConfig, LogConfig, Mount, PortBinding, RestartPolicy, TmpfsOptions,

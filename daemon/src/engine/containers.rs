@@ -1,7 +1,7 @@
 //! Containers as routes need them: looked up by what people type, with the engine's metadata, pinned in the store.
 
 use cooper_registry::store::{GcOptions, GcReport, Image};
-use cooper_runner::container::{self, State, Status};
+use cooper_runner::container::{self, State};
 
 use super::{Engine, METADATA_FILE, Metadata};
 use crate::error::{ApiError, ApiResult};
@@ -38,6 +38,11 @@ impl Engine {
             .read_to_end(&mut bytes)
             .map_err(|error| failed(&error))?;
         Metadata::decode(&bytes).map_err(|error| failed(&error))
+    }
+
+    /// A container's health, if it has a check.
+    pub(crate) fn health(&self, id: &str) -> ApiResult<Option<container::Health>> {
+        Ok(self.containers()?.health(id)?)
     }
 
     /// Every container with metadata and state; those that vanish meanwhile are left out.
@@ -131,5 +136,5 @@ fn with_default_tag(text: &str) -> String {
 
 /// Whether a process of the container exists.
 pub(crate) fn is_running(state: &State) -> bool {
-    matches!(state.status, Status::Running | Status::Paused)
+    state.is_running()
 }

@@ -2,12 +2,15 @@
 
 mod bases;
 mod containers;
+mod events;
 mod metadata;
 mod open;
+mod restore;
 mod usage;
 
 pub(crate) use bases::PullingBases;
 pub(crate) use containers::is_running;
+pub(crate) use events::attributes;
 pub(crate) use metadata::{METADATA_FILE, Metadata};
 pub use open::{Engine, EngineConfig, EngineError};
 pub(crate) use usage::disk_bytes;

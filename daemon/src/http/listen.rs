@@ -160,6 +160,12 @@ impl Drop for PidFile {
 ///
 /// Containers are not touched: their supervisors outlive every daemon.
 pub async fn serve(engine: Engine, listeners: Vec<Listener>, shutdown: impl Future<Output = ()>) {
+    let restoring = engine.clone();
+    tokio::spawn(async move {
+        if let Err(error) = restoring.waiting(Engine::restore).await {
+            tracing::warn!(error = error.message, "containers cannot be started again");
+        }
+    });
     let router = crate::routes::router(engine);
     let (stop, stopping) = watch::channel(false);
     let mut accepting = JoinSet::new();

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
 use crate::error::{ApiError, ApiResult};
@@ -44,6 +45,27 @@ impl Query {
             .iter()
             .find(|(key, _)| key == name)
             .map_or("", |(_, value)| value)
+    }
+
+    /// Unix seconds with an optional fraction of up to nine digits; 0 means none.
+    pub(crate) fn time(&self, name: &str) -> ApiResult<Option<Timestamp>> {
+        let Some(text) = self.non_empty(name).filter(|text| *text != "0") else {
+            return Ok(None);
+        };
+        let parse = || {
+            let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+            if fraction.len() > 9 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
+                return None;
+            }
+            let nanos = format!("{fraction:0<9}").parse().ok()?;
+            Timestamp::new(seconds.parse().ok()?, nanos).ok()
+        };
+        match parse() {
+            Some(time) => Ok(Some(time)),
+            None => Err(ApiError::bad(format!(
+                "invalid value {text:?} for {name}: expected unix seconds"
+            ))),
+        }
     }
 
     /// The first value unless it is absent or empty.

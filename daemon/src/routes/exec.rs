@@ -48,6 +48,11 @@ fn create_exec(engine: &Engine, name: &str, request: &api::ExecCreateRequest) ->
     let containers = engine.containers()?;
     match containers.state(&id)?.status {
         Status::Running => {}
+        Status::Restarting => {
+            return Err(ApiError::conflict(format!(
+                "Container {name} is restarting, wait until the container is running"
+            )));
+        }
         Status::Paused => {
             return Err(ApiError::conflict(format!(
                 "Container {name} is paused, unpause the container before exec"
@@ -56,7 +61,10 @@ fn create_exec(engine: &Engine, name: &str, request: &api::ExecCreateRequest) ->
         _ => return Err(ApiError::not_running(&id)),
     }
     let process = exec_process(&containers.spec(&id)?, &engine.metadata(&id)?.config, request)?;
-    Ok(containers.exec_create(&id, &process, request.privileged)?)
+    let exec = containers.exec_create(&id, &process, request.privileged)?;
+    let action = format!("exec_create: {}", process.args.join(" "));
+    containers.tell(&id, &action, &[("execID", exec.clone())]);
+    Ok(exec)
 }
 
 fn no_such_exec(id: &str) -> ApiError {

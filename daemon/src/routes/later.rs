@@ -14,7 +14,6 @@ const NO_SWARM: &str = "This node is not a swarm manager. Use \"docker swarm ini
 
 pub(super) fn routes() -> Router<Engine> {
     let mut router = Router::new()
-        .route("/events", get(unavailable))
         .route("/commit", post(unavailable))
         .route("/containers/{id}/changes", get(unavailable))
         .route("/containers/{id}/export", get(unavailable))

@@ -2,6 +2,7 @@
 
 mod build;
 mod containers;
+mod events;
 mod exec;
 mod images;
 mod later;
@@ -24,6 +25,7 @@ pub fn router(engine: Engine) -> Router {
     let routes = Router::new()
         .merge(system::routes())
         .merge(containers::routes())
+        .merge(events::routes())
         .merge(exec::routes())
         .merge(images::routes())
         .merge(build::routes())

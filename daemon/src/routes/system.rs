@@ -117,7 +117,7 @@ fn describe(engine: &Engine) -> ApiResult<api::Info> {
     Ok(api::Info {
         id: engine_id(engine, &read("/etc/machine-id")),
         containers: number(containers.len()),
-        containers_running: count(&[Status::Running]),
+        containers_running: count(&[Status::Running, Status::Restarting]),
         containers_paused: count(&[Status::Paused]),
         containers_stopped: count(&[Status::Created, Status::Exited, Status::Dead]),
         images: number(images),

@@ -47,7 +47,23 @@ pub(crate) fn merge_image_config(config: &mut ContainerConfig, image: &RunConfig
     {
         config.entrypoint = None;
     }
-    if config.healthcheck.is_none() {
+    if let (Some(check), Some(image)) = (&mut config.healthcheck, &image.healthcheck) {
+        // What is not given is inherited (moby `daemon/commit.go`, merge).
+        if check.test.is_empty() {
+            check.test.clone_from(&image.test);
+        }
+        for (own, inherited) in [
+            (&mut check.interval, image.interval),
+            (&mut check.timeout, image.timeout),
+            (&mut check.start_period, image.start_period),
+            (&mut check.start_interval, image.start_interval),
+            (&mut check.retries, image.retries),
+        ] {
+            if *own == 0 {
+                *own = inherited;
+            }
+        }
+    } else if config.healthcheck.is_none() {
         config.healthcheck.clone_from(&image.healthcheck);
     }
     if config.shell.is_none() {

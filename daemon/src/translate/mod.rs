@@ -1,5 +1,6 @@
 //! Docker's `Config` and `HostConfig` turned into a runner's spec. Pure: nothing here touches the host.
 
+mod lifecycle;
 mod limits;
 mod merge;
 mod mounts;

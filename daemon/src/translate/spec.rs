@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use cooper_runner::caps;
 use cooper_runner::spec::{ContainerSpec, LogConfig, NetworkMode, ProcessSpec, RootFs, SPEC_VERSION};
 
+use super::lifecycle::{health_check, restart_policy};
 use super::limits::{device_rules, resources, rlimits};
 use super::mounts::{mounts, parse_size};
 use super::security::security;
@@ -137,6 +138,8 @@ pub(crate) fn translate(input: &Input<'_>) -> ApiResult<Translated> {
         stop_signal,
         log: log_config(host)?,
         auto_remove: host.auto_remove,
+        restart: restart_policy(&host.restart_policy)?,
+        health: health_check(config.healthcheck.as_ref(), config.shell.as_deref())?,
     };
     let extra_hosts = host
         .extra_hosts
@@ -321,13 +324,6 @@ fn warnings(config: &ContainerConfig, host: &HostConfig) -> Vec<String> {
         warnings.push(format!(
             "anonymous volumes are not available yet: {volume} is part of the container's writable layer"
         ));
-    }
-    if config
-        .healthcheck
-        .as_ref()
-        .is_some_and(|check| check.test.first().is_some_and(|test| test != "NONE"))
-    {
-        warnings.push("health checks are not run yet: the image's HEALTHCHECK is ignored".to_owned());
     }
     if host.privileged
         && host

@@ -46,12 +46,7 @@ fn network(request: &CreateRequest) -> ApiResult<()> {
 }
 
 fn config(config: &ContainerConfig) -> ApiResult<()> {
-    let healthcheck = config
-        .healthcheck
-        .as_ref()
-        .is_some_and(|check| check.test.first().is_some_and(|t| t != "NONE"));
     first_of(&[
-        ("Healthcheck", healthcheck),
         ("MacAddress", !config.mac_address.is_empty()),
         ("Domainname", !config.domainname.is_empty()),
         (
@@ -72,10 +67,6 @@ fn host(host: &HostConfig) -> ApiResult<()> {
         ));
     }
     first_of(&[
-        (
-            "HostConfig.RestartPolicy",
-            not(&host.restart_policy.name, &["no"]),
-        ),
         ("HostConfig.ContainerIDFile", !host.container_id_file.is_empty()),
         ("HostConfig.VolumeDriver", not(&host.volume_driver, &["local"])),
         ("HostConfig.VolumesFrom", some(host.volumes_from.as_ref())),
@@ -168,6 +159,7 @@ mod tests {
             "Ulimits":[],"MaskedPaths":null,"ReadonlyPaths":null}"#;
         check(defaults, Ok(()));
         check(r#"{"NetworkMode":"host"}"#, Ok(()));
+        check(r#"{"NetworkMode":"none","RestartPolicy":{"Name":"always"}}"#, Ok(()));
         check("{}", Err(NO_BRIDGE));
         check(r#"{"NetworkMode":"bridge"}"#, Err(NO_BRIDGE));
         check(r#"{"NetworkMode":"mine"}"#, Err("network mine not found"));
@@ -177,10 +169,6 @@ mod tests {
             (
                 r#"{"NetworkMode":"none","Devices":[{"PathOnHost":"/dev/fuse"}]}"#,
                 "HostConfig.Devices",
-            ),
-            (
-                r#"{"NetworkMode":"none","RestartPolicy":{"Name":"always"}}"#,
-                "HostConfig.RestartPolicy",
             ),
             (r#"{"NetworkMode":"none","PidMode":"host"}"#, "HostConfig.PidMode"),
         ] {

@@ -109,6 +109,7 @@ impl Containers {
             return Err(error).context("write", layout.name());
         }
         names.release(&old, id);
+        self.tell(id, "rename", &[("oldName", format!("/{old}"))]);
         Ok(())
     }
 

@@ -37,6 +37,8 @@ impl Containers {
         if result.is_err() {
             names.release(name, &spec.id);
             let _ = delete_tree(&temporary);
+        } else {
+            self.tell(&spec.id, "create", &[]);
         }
         drop(lock);
         result

@@ -13,8 +13,11 @@
 //!     hosts hostname resolv.conf  bound over the container's files
 //!     upper/ work/              writable layer, if the spec points here
 //!     <id>-json.log[.N]         output
+//!     health.json               Health, with its version, if there is a health check
 //!     execs/<exec id>.json      ExecRecord, with its version
+//!     attributes.json             of the engine: what its events say
 //!     …                         files of the engine (config.json)
+//!   .events/                    crate::events
 //!   .tmp-<id>/                  a container being created
 //!   .rm-<id>/                   a container being deleted
 //! <exec>/                       0700, on a tmpfs: void after a reboot
@@ -44,10 +47,12 @@ mod create;
 mod delete;
 mod error;
 mod exec;
+mod health;
 mod layout;
 mod names;
 mod remove;
 mod state;
+mod tell;
 mod types;
 mod wait;
 
@@ -55,10 +60,14 @@ pub use containers::Containers;
 pub(crate) use containers::prepare_exec_root;
 pub use error::{Error, StartErrorKind};
 pub use exec::ExecState;
+pub use health::{Health, HealthStatus, ProbeResult};
+pub use tell::ATTRIBUTES_FILE;
 pub use types::{AttachOptions, ExitStatus, State, Status, WaitCondition};
 pub use wait::{Advance, Wait};
 
 pub(crate) use delete::delete_tree;
 pub(crate) use exec::ExecRecord;
+pub(crate) use health::MAX_OUTPUT;
 pub(crate) use layout::{Layout, file_mounts, host_resolv_conf, hosts_file};
 pub(crate) use names::Names;
+pub(crate) use tell::Subject;

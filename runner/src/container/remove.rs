@@ -10,6 +10,7 @@ use super::delete::delete_tree;
 use super::error::{Context, Error};
 use super::layout::Layout;
 use super::names::Names;
+use super::tell::Subject;
 use super::types::WaitCondition;
 use crate::cgroup::Cgroup;
 use crate::supervisor::{Reply, Request, read_message, write_message};
@@ -73,6 +74,7 @@ pub(super) fn take_away(containers: &Containers, id: &str) -> Result<(), Error> 
     let layout = containers.layout(id)?;
     Layout::forget_execs(&containers.exec, &layout.dir);
     let (name, spec) = (layout.read_name(), layout.read_spec());
+    let subject = Subject::read(&layout, id);
     let doomed = Layout::removed_dir(&containers.data, id);
     fs::rename(&layout.dir, &doomed).context("remove", &layout.dir)?;
     if let Ok(name) = name {
@@ -84,5 +86,6 @@ pub(super) fn take_away(containers: &Containers, id: &str) -> Result<(), Error> 
     {
         let _ = cgroup.delete();
     }
+    subject.tell(&containers.data, "destroy", &[]);
     delete_tree(&doomed).context("delete", &doomed)
 }

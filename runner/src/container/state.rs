@@ -63,6 +63,7 @@ impl Containers {
         state.error = "the container's supervisor ended unexpectedly".into();
         state.finished_at = Some(jiff::Timestamp::now().to_string());
         layout.write_state(&state, true)?;
+        self.tell(id, "die", &[("exitCode", KILLED.to_string())]);
         if spec.auto_remove {
             take_away(self, id)?;
             return Ok(false);

@@ -28,6 +28,12 @@ pub struct State {
     /// What the machine did not allow at the last start (a limit, a rlimit), for the engine to pass on.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// How often the supervisor started the process again.
+    #[serde(default)]
+    pub restart_count: u32,
+    /// Somebody asked for the end of the last run.
+    #[serde(default)]
+    pub stopped_by_hand: bool,
 }
 
 impl State {
@@ -42,12 +48,14 @@ impl State {
             started_at: None,
             finished_at: None,
             warnings: Vec::new(),
+            restart_count: 0,
+            stopped_by_hand: false,
         }
     }
 
-    /// Running or paused.
+    /// Running, paused, or about to be started again: a supervisor lives.
     pub fn is_running(&self) -> bool {
-        matches!(self.status, Status::Running | Status::Paused)
+        matches!(self.status, Status::Running | Status::Paused | Status::Restarting)
     }
 }
 
@@ -61,6 +69,8 @@ pub enum Status {
     Running,
     /// Frozen.
     Paused,
+    /// Its process has ended and will be started again.
+    Restarting,
     /// Its process has ended.
     Exited,
     /// Its removal failed.
@@ -73,6 +83,7 @@ impl Status {
             Self::Created => "created",
             Self::Running => "running",
             Self::Paused => "paused",
+            Self::Restarting => "restarting",
             Self::Exited => "exited",
             Self::Dead => "dead",
         }

@@ -51,6 +51,13 @@ impl Outlet {
         self.broken = true;
     }
 
+    /// Ends the connection at once: its peer sees the end.
+    pub(super) fn hang_up(&mut self) {
+        // A peer that is gone needs no end.
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        self.broken = true;
+    }
+
     /// Sends or queues `header` and `payload`.
     pub(super) fn push(&mut self, header: &[u8], payload: &[u8]) {
         if self.broken {

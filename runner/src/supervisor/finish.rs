@@ -2,15 +2,24 @@
 
 use std::fs;
 
+use super::health::PROBE;
 use super::monitor::{Monitor, Phase, Role};
 use super::protocol::Reply;
-use crate::container::{ExecRecord, ExitStatus, Layout, Names, Status, WaitCondition, delete_tree};
+use crate::container::{ExecRecord, ExitStatus, Layout, Names, Status, Subject, WaitCondition, delete_tree};
 use crate::init::SetupError;
 
 impl Monitor {
     /// Records execs that are done; their streams close when they are empty.
     pub(super) fn finish_execs(&mut self) {
         let layout = Layout::of_dir(&self.dir);
+        let probe = self
+            .children
+            .iter()
+            .position(|child| child.exec.as_deref() == Some(PROBE) && child.is_done());
+        if let Some(probe) = probe {
+            let code = self.children.remove(probe).exit.map_or(-1, |(code, _)| code);
+            self.probe_ended(code);
+        }
         self.children.retain(|child| {
             let (Some(exec), Some((code, _)), true) = (&child.exec, child.exit, child.is_done()) else {
                 return true;
@@ -22,6 +31,8 @@ impl Monitor {
                 // A record that cannot be written keeps saying "running"; readers check that against the container.
                 let _ = record.write(&layout, exec);
             }
+            let attributes = [("execID", exec.clone()), ("exitCode", code.to_string())];
+            Subject::read(&layout, &self.id).tell(&self.data, "exec_die", &attributes);
             false
         });
     }
@@ -35,6 +46,7 @@ impl Monitor {
             .and_then(|child| child.exit)
             .map_or(255, |(code, _)| code);
         self.children.clear();
+        self.prober = None;
         if let Some(log) = &mut self.log {
             log.finish();
         }
@@ -45,13 +57,32 @@ impl Monitor {
             .cgroup
             .as_ref()
             .is_some_and(crate::cgroup::Cgroup::oom_killed);
-        self.state.finished_at = Some(jiff::Timestamp::now().to_string());
+        let now = jiff::Timestamp::now();
+        self.state.finished_at = Some(now.to_string());
+        self.rename_subject();
+        if self.state.oom_killed {
+            self.subject.tell(&self.data, "oom", &[]);
+        }
+        let started = self
+            .state
+            .started_at
+            .as_ref()
+            .and_then(|time| time.parse::<jiff::Timestamp>().ok());
+        let seconds = started.map_or(0, |started| now.duration_since(started).as_secs());
+        let attributes = [
+            ("execDuration", seconds.to_string()),
+            ("exitCode", code.to_string()),
+        ];
+        self.subject.tell(&self.data, "die", &attributes);
+        self.state.stopped_by_hand = self.again.stopped;
         let status = ExitStatus {
             code,
             error: String::new(),
             oom_killed: self.state.oom_killed,
         };
-        self.end(&status);
+        if !self.restart_later(&status) {
+            self.end(&status);
+        }
     }
 
     /// The process could not be started: the container stays created (or is removed), with Docker's exit code.
@@ -84,7 +115,7 @@ impl Monitor {
         self.lock = None;
     }
 
-    fn end(&mut self, status: &ExitStatus) {
+    pub(super) fn end(&mut self, status: &ExitStatus) {
         self.phase = Phase::Ended;
         self.trim_at = None;
         self.close_socket();
@@ -95,6 +126,7 @@ impl Monitor {
         }
         self.close_streams();
         let doomed = if self.facts.auto_remove {
+            self.rename_subject();
             self.withdraw()
         } else {
             None
@@ -104,6 +136,7 @@ impl Monitor {
             let _ = cgroup.delete();
         }
         if let Some(doomed) = doomed {
+            self.subject.tell(&self.data, "destroy", &[]);
             let _ = delete_tree(&doomed);
         }
         let _ = fs::remove_dir_all(Layout::exec_dir(&self.exec, &self.id));
@@ -123,27 +156,41 @@ impl Monitor {
         fs::rename(&self.dir, &doomed).ok().map(|()| doomed)
     }
 
+    /// The container may have another name than when it was started.
+    pub(super) fn rename_subject(&mut self) {
+        self.subject = Subject::read(&Layout::of_dir(&self.dir), &self.id);
+    }
+
     pub(super) fn close_socket(&mut self) {
         let _ = fs::remove_file(Layout::exec_dir(&self.exec, &self.id).join(Layout::SOCKET));
         self.listener = None;
     }
 
-    fn close_streams(&mut self) {
+    pub(super) fn close_streams(&mut self) {
         for index in 0..self.conns.len() {
             self.feed_replay(index);
         }
-        self.conns.retain_mut(|conn| {
+        // None is taken out here: whoever is served now is known by its place.
+        for conn in &mut self.conns {
             conn.outlet.flush();
-            let through = |replaying: bool| conn.outlet.is_empty() && !replaying;
-            !matches!(&conn.role, Role::Stream(stream) if through(stream.replay.is_some()))
-        });
+            if let Role::Stream(stream) = &conn.role
+                && conn.outlet.is_empty()
+                && stream.replay.is_none()
+            {
+                conn.outlet.hang_up();
+            }
+        }
     }
 
-    fn answer_waits(&mut self, status: &ExitStatus, removed: bool) {
+    /// `removed`: the container is gone; waits for that stay otherwise, unless it has ended for good.
+    pub(super) fn answer_waits(&mut self, status: &ExitStatus, removed: bool) {
         for conn in &mut self.conns {
             let Role::Wait(condition) = conn.role else {
                 continue;
             };
+            if self.phase == Phase::Restarting && condition == WaitCondition::Removed {
+                continue;
+            }
             let removed = removed && condition == WaitCondition::Removed;
             Self::reply(
                 conn,

@@ -10,6 +10,7 @@
 //! | `protocol` | requests and replies on the socket |
 //! | `entry` | the supervisor's `main` |
 //! | `monitor`, `requests`, `finish` | its event loop |
+//! | `restart`, `health` | what it does on its own |
 //! | `child`, `clone` | a supervised process and how it is started |
 //! | `client` | an attached client's queue |
 //! | `log`, `replay` | the json-file log |
@@ -21,12 +22,14 @@ mod client;
 mod clone;
 mod entry;
 mod finish;
+mod health;
 mod launch;
 mod log;
 mod monitor;
 mod protocol;
 mod replay;
 mod requests;
+mod restart;
 
 pub use entry::{ARGV0, main};
 pub(crate) use launch::{spawn_for_build, spawn_for_container};

@@ -12,11 +12,13 @@ use rustix::io::Errno;
 
 use super::child::{Child, DRAIN};
 use super::client::Outlet;
+use super::health::{PROBE, Prober};
 use super::log::Log;
 use super::protocol::Frame;
 use super::replay::{self, Replay};
+use super::restart::Again;
 use crate::cgroup::Cgroup;
-use crate::container::{AttachOptions, State, WaitCondition};
+use crate::container::{AttachOptions, State, Subject, WaitCondition};
 use crate::sys;
 
 /// Queued bytes that stop the reading of a process that has ended: far more than its pipes can hold.
@@ -31,6 +33,8 @@ const CHUNK: usize = 32 << 10;
 pub(super) enum Phase {
     Waiting,
     Running,
+    /// Between two runs.
+    Restarting,
     /// Nothing is left but clients that have not taken all their output.
     Ended,
 }
@@ -88,6 +92,9 @@ pub(super) struct Monitor {
     pub(super) cgroup: Option<Cgroup>,
     pub(super) state: State,
     pub(super) facts: Facts,
+    pub(super) subject: Subject,
+    pub(super) again: Again,
+    pub(super) prober: Option<Prober>,
     pub(super) trim_at: Option<Instant>,
     had_client: bool,
     buffer: Vec<u8>,
@@ -125,6 +132,9 @@ impl Monitor {
             cgroup: None,
             state: State::created(),
             facts: Facts::default(),
+            subject: Subject::default(),
+            again: Again::default(),
+            prober: None,
             trim_at: None,
             had_client: false,
             buffer: vec![0; CHUNK],
@@ -243,7 +253,8 @@ impl Monitor {
             .children
             .iter()
             .filter_map(|child| child.exit.map(|(_, at)| at + DRAIN));
-        drains.chain(self.trim_at).min()
+        let probe = self.prober.as_ref().map(Prober::deadline);
+        drains.chain(self.trim_at).chain(self.again.at).chain(probe).min()
     }
 
     fn handle(&mut self, event: Event, flags: PollFlags) {
@@ -363,6 +374,12 @@ impl Monitor {
         }
         let bytes = &self.buffer[..read];
         let stream_kind = if which == 1 { Frame::Stderr } else { Frame::Stdout };
+        if child.exec.as_deref() == Some(PROBE) {
+            if let Some(prober) = &mut self.prober {
+                prober.write(bytes);
+            }
+            return;
+        }
         let raw = child.has_terminal();
         if let (None, Some(log)) = (&child.exec, &mut self.log) {
             log.write(stream_kind, bytes);
@@ -386,6 +403,8 @@ impl Monitor {
         if self.phase == Phase::Running && all_done {
             self.finish();
         }
+        self.restart_if_due();
+        self.probe_if_due();
         let live: BTreeSet<Option<&str>> = self.children.iter().map(|child| child.exec.as_deref()).collect();
         let phase = self.phase;
         self.conns.retain(|conn| {

@@ -10,7 +10,8 @@ use super::monitor::{Conn, Facts, Monitor, Phase, Role, Stream};
 use super::protocol::{MAX_MESSAGE, Reply, Request, decode, encode};
 use super::replay::Replay;
 use crate::container::{
-    AttachOptions, ExecRecord, ExitStatus, Layout, StartErrorKind, Status, WaitCondition, file_mounts,
+    AttachOptions, ExecRecord, ExitStatus, Layout, StartErrorKind, Status, Subject, WaitCondition,
+    file_mounts,
 };
 use crate::init::SetupError;
 use crate::sys;
@@ -90,6 +91,7 @@ impl Monitor {
 
     fn wrong_state(&self) -> Reply {
         let state = match (self.phase, self.state.status) {
+            (Phase::Restarting, _) => "restarting",
             (Phase::Running, Status::Paused) => "paused",
             (Phase::Running, _) => "running",
             _ => "not running",
@@ -172,6 +174,7 @@ impl Monitor {
         if self.phase != Phase::Waiting {
             return self.wrong_state();
         }
+        self.state.restart_count = 0;
         match self.try_start() {
             Ok(()) => Reply::Ok,
             Err(error) => {
@@ -181,7 +184,7 @@ impl Monitor {
         }
     }
 
-    fn try_start(&mut self) -> Result<(), SetupError> {
+    pub(super) fn try_start(&mut self) -> Result<(), SetupError> {
         let other = |error: &dyn std::fmt::Display| SetupError::other(error.to_string());
         let layout = Layout::of_dir(&self.dir);
         let spec = layout.read_spec().map_err(|error| other(&error))?;
@@ -189,7 +192,11 @@ impl Monitor {
             terminal: spec.process.tty,
             auto_remove: spec.auto_remove,
         };
-        self.open_log();
+        self.again.policy = spec.restart;
+        self.again.stopped = false;
+        if self.log.is_none() {
+            self.open_log();
+        }
         let options = StartOptions {
             files: file_mounts(&layout),
             empty: Layout::empty_dir(&self.exec),
@@ -205,15 +212,35 @@ impl Monitor {
         self.state.started_at = Some(jiff::Timestamp::now().to_string());
         self.state.finished_at = None;
         self.state.warnings = started.warnings;
+        self.state.stopped_by_hand = false;
         let _ = layout.write_state(&self.state, false);
         self.children.push(started.child);
         self.cgroup = Some(started.cgroup);
         self.phase = Phase::Running;
+        self.again.began();
+        self.begin_probing(spec.health, &spec.process);
+        self.tell("start", &[]);
         self.trim_soon();
         Ok(())
     }
 
+    pub(super) fn tell(&self, action: &str, more: &[(&str, String)]) {
+        Subject::read(&Layout::of_dir(&self.dir), &self.id).tell(&self.data, action, more);
+    }
+
     fn kill(&mut self, signal: i32) -> Reply {
+        let ends = signal == libc::SIGKILL
+            || Layout::of_dir(&self.dir)
+                .read_spec()
+                .is_ok_and(|spec| spec.stop_signal == signal);
+        if ends {
+            self.again.stopped = true;
+        }
+        if self.phase == Phase::Restarting && ends {
+            self.state.stopped_by_hand = true;
+            self.give_up_restart();
+            return Reply::Ok;
+        }
         let Some(child) = self
             .children
             .first()
@@ -226,6 +253,7 @@ impl Monitor {
                 message: format!("send signal {signal}: {error}"),
             };
         }
+        self.tell("kill", &[("signal", signal.to_string())]);
         if signal == libc::SIGKILL && self.state.status == Status::Paused {
             return self.freeze(false);
         }
@@ -246,6 +274,7 @@ impl Monitor {
             };
         }
         self.state.status = if freeze { Status::Paused } else { Status::Running };
+        self.tell(if freeze { "pause" } else { "unpause" }, &[]);
         match Layout::of_dir(&self.dir).write_state(&self.state, false) {
             Ok(()) => Reply::Ok,
             Err(error) => Reply::Failed {
@@ -273,7 +302,13 @@ impl Monitor {
             ws_ypixel: 0,
         };
         match rustix::termios::tcsetwinsize(terminal, size) {
-            Ok(()) => Reply::Ok,
+            Ok(()) => {
+                self.tell(
+                    "resize",
+                    &[("height", rows.to_string()), ("width", columns.to_string())],
+                );
+                Reply::Ok
+            }
             Err(errno) => Reply::Failed {
                 message: format!("resize: {errno}"),
             },
@@ -309,6 +344,8 @@ impl Monitor {
             Ok((child, _)) => {
                 record.state.running = true;
                 record.state.pid = child.pid;
+                let action = format!("exec_start: {}", record.process.args.join(" "));
+                self.tell(&action, &[("execID", exec.to_owned())]);
                 self.children.push(child);
                 self.trim_soon();
                 Ok(())

@@ -11,6 +11,7 @@ mod crashes;
 mod execs;
 mod lifecycle;
 mod measure;
+mod restarts;
 mod security;
 mod streams;
 mod world;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     }
     let tests: Vec<Trial> = [
         lifecycle::TESTS,
+        restarts::TESTS,
         streams::TESTS,
         execs::TESTS,
         security::TESTS,

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use cooper_runner::caps::CapSet;
 use cooper_runner::container::{AttachOptions, Containers, Error, ExitStatus, WaitCondition};
 use cooper_runner::spec::{
-    ContainerSpec, LogConfig, NetworkMode, ProcessSpec, RootFs, SPEC_VERSION, SeccompMode,
+    ContainerSpec, LogConfig, NetworkMode, ProcessSpec, RestartPolicy, RootFs, SPEC_VERSION, SeccompMode,
 };
 
 pub(crate) type Test = (&'static str, fn());
@@ -157,6 +157,8 @@ impl World {
             stop_signal: 15,
             log: LogConfig::default(),
             auto_remove: false,
+            restart: RestartPolicy::default(),
+            health: None,
             id,
         };
         change(&mut spec);

@@ -11,7 +11,7 @@ use cooper_runner::container;
 use cooper_runner::spec::{MountSource, MountSpec, NetworkMode, Propagation};
 
 use crate::api;
-use crate::engine::{Engine, METADATA_FILE, Metadata};
+use crate::engine::{Engine, METADATA_FILE, Metadata, attributes};
 use crate::error::{ApiError, ApiResult, json};
 use crate::http::body;
 use crate::http::query::Query;
@@ -129,6 +129,11 @@ fn publish(
     let bytes = metadata
         .encode()
         .map_err(|error| ApiError::internal(error.to_string()))?;
+    let attributes = serde_json::to_vec(&attributes(&metadata.config));
+    files.push((
+        container::ATTRIBUTES_FILE,
+        attributes.map_err(|error| ApiError::internal(error.to_string()))?,
+    ));
     files.push((METADATA_FILE, bytes));
     let containers = engine.containers()?;
     if !name.is_empty() {

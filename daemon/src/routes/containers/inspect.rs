@@ -52,7 +52,7 @@ fn describe(engine: &Engine, name: &str, size: bool) -> ApiResult<api::Container
         created: metadata.created,
         path: args.next().unwrap_or_default(),
         args: args.collect(),
-        state: state_object(&state),
+        state: state_object(&state, engine.health(&id)?.as_ref()),
         image: metadata.image_id,
         resolv_conf_path: file("resolv.conf"),
         hostname_path: file("hostname"),
@@ -62,7 +62,7 @@ fn describe(engine: &Engine, name: &str, size: bool) -> ApiResult<api::Container
         } else {
             String::new()
         },
-        restart_count: 0,
+        restart_count: state.restart_count.into(),
         driver: "overlay2".to_owned(),
         platform: "linux".to_owned(),
         mount_label: String::new(),

@@ -42,7 +42,7 @@ pub(super) async fn start(
         .blocking(move |engine| {
             let id = engine.resolve_container(&name)?;
             match engine.containers()?.state(&id)?.status {
-                Status::Running => return Ok(false),
+                Status::Running | Status::Restarting => return Ok(false),
                 Status::Paused => {
                     return Err(ApiError::conflict(
                         "cannot start a paused container, try unpause instead",
@@ -117,7 +117,11 @@ fn stop_process(engine: &Engine, id: &str, signal: Option<i32>, seconds: Option<
     };
     match containers.stop(id, signal, seconds) {
         // It ended on its own, or removed itself at its end.
-        Ok(()) | Err(Error::State { .. } | Error::NotFound(_)) => Ok(true),
+        Ok(()) | Err(Error::State { .. }) => {
+            containers.tell(id, "stop", &[]);
+            Ok(true)
+        }
+        Err(Error::NotFound(_)) => Ok(true),
         Err(error) => Err(ApiError::from(error).context(format!("cannot stop container: {id}"))),
     }
 }
@@ -146,7 +150,9 @@ pub(super) async fn restart(
             let id = engine.resolve_container(&name)?;
             stop_process(engine, &id, signal, seconds)?;
             start_process(engine, &id)
-                .map_err(|error| error.context(format!("Cannot restart container {name}")))
+                .map_err(|error| error.context(format!("Cannot restart container {name}")))?;
+            engine.containers()?.tell(&id, "restart", &[]);
+            Ok(())
         })
         .await?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -179,6 +185,9 @@ pub(super) async fn pause(State(engine): State<Engine>, Path(name): Path<String>
             match engine.containers()?.state(&id)?.status {
                 Status::Running => Ok(engine.containers()?.pause(&id)?),
                 Status::Paused => Err(ApiError::conflict(format!("container {id} is already paused"))),
+                Status::Restarting => Err(ApiError::conflict(format!(
+                    "Container {id} is restarting, wait until the container is running"
+                ))),
                 _ => Err(ApiError::not_running(&id)),
             }
         })

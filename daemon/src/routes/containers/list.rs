@@ -12,9 +12,10 @@ use crate::http::filters::Filters;
 use crate::http::query::Query;
 
 /// Docker's filters; those about ports, networks and swarm have nothing to match yet and are refused below.
-const FILTERS: [&str; 9] = [
-    "ancestor", "before", "exited", "id", "label", "name", "network", "since", "status",
+const FILTERS: [&str; 10] = [
+    "ancestor", "before", "exited", "health", "id", "label", "name", "network", "since", "status",
 ];
+const VERDICTS: [&str; 4] = ["starting", "healthy", "unhealthy", "none"];
 const STATES: [&str; 7] = [
     "created",
     "running",
@@ -38,6 +39,14 @@ pub(super) async fn list(State(engine): State<Engine>, query: Query) -> ApiResul
     for code in filters.values("exited") {
         if code.parse::<i32>().is_err() {
             return Err(ApiError::bad(format!("invalid filter 'exited={code}'")));
+        }
+    }
+    for verdict in filters.values("health") {
+        if !VERDICTS.contains(&verdict.as_str()) {
+            return Err(ApiError::bad(format!(
+                "invalid filter 'health={verdict}': invalid value for health ({verdict}): must be one of starting, \
+                 healthy, unhealthy, none"
+            )));
         }
     }
     let limit = query
@@ -72,7 +81,10 @@ pub(super) async fn list(State(engine): State<Engine>, query: Query) -> ApiResul
                 let ancestor = filters.any("ancestor", |name| {
                     metadata.config.image == name || names.id(name).is_some_and(|id| id == metadata.image_id)
                 });
-                if !name_matches || !ancestor {
+                let health = engine.health(&metadata.id)?;
+                let verdict = health.map_or("none", |health| health.status.as_str());
+                let healthy = filters.any("health", |wanted| verdict == wanted);
+                if !name_matches || !ancestor || !healthy {
                     continue;
                 }
                 if size {

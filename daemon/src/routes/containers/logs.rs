@@ -48,8 +48,8 @@ impl LogQuery {
             stdout: query.flag("stdout"),
             stderr: query.flag("stderr"),
             timestamps: query.flag("timestamps"),
-            since: time(query, "since")?,
-            until: time(query, "until")?,
+            since: query.time("since")?,
+            until: query.time("until")?,
             // Docker takes anything that is no number for "all".
             tail: query.get("tail").parse().ok(),
         };
@@ -59,27 +59,6 @@ impl LogQuery {
             ));
         }
         Ok(parsed)
-    }
-}
-
-/// Unix seconds with an optional fraction of up to nine digits; 0 means none.
-fn time(query: &Query, name: &str) -> ApiResult<Option<Timestamp>> {
-    let Some(text) = query.non_empty(name).filter(|text| *text != "0") else {
-        return Ok(None);
-    };
-    let parse = || {
-        let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-        if fraction.len() > 9 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
-            return None;
-        }
-        let nanos = format!("{fraction:0<9}").parse().ok()?;
-        Timestamp::new(seconds.parse().ok()?, nanos).ok()
-    };
-    match parse() {
-        Some(time) => Ok(Some(time)),
-        None => Err(ApiError::bad(format!(
-            "invalid value {text:?} for {name}: expected unix seconds"
-        ))),
     }
 }
 
@@ -307,7 +286,7 @@ mod tests {
 
     #[test]
     fn times_are_unix_seconds_with_fraction() {
-        let parse = |text: &str| time(&Query::parse(&format!("since={text}")), "since");
+        let parse = |text: &str| Query::parse(&format!("since={text}")).time("since");
         assert_eq!(parse("0").unwrap(), None);
         assert_eq!(parse("12").unwrap(), Some(Timestamp::new(12, 0).unwrap()));
         assert_eq!(

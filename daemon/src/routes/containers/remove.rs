@@ -27,6 +27,9 @@ pub(super) async fn remove(
                     Status::Running => {
                         Some("container is running: stop the container before removing or force remove")
                     }
+                    Status::Restarting => {
+                        Some("container is restarting: stop the container before removing or force remove")
+                    }
                     Status::Paused => Some("container is paused and must be unpaused first"),
                     Status::Created | Status::Exited | Status::Dead => None,
                 };

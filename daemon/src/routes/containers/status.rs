@@ -1,9 +1,9 @@
 //! What a container's state looks like in lists: "Up 3 minutes (Paused)", "Exited (137) 2 hours ago".
 
-use cooper_runner::container::{State, Status};
+use cooper_runner::container::{Health, HealthStatus, State, Status};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{ContainerState, ZERO_TIME};
+use crate::api::{self, ContainerState, HealthcheckResult, ZERO_TIME};
 
 /// Docker's `units.HumanDuration`.
 pub(crate) fn human_duration(duration: SignedDuration) -> String {
@@ -27,14 +27,25 @@ pub(crate) fn human_duration(duration: SignedDuration) -> String {
 }
 
 /// The `Status` column at `now`.
-pub(crate) fn status_text(state: &State, now: Timestamp) -> String {
+pub(crate) fn status_text(state: &State, health: Option<&Health>, now: Timestamp) -> String {
     let since = |time: &Option<String>| {
         let time = time.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
         time.map(|time| human_duration(now.duration_since(time)))
     };
     match state.status {
-        Status::Running => format!("Up {}", since(&state.started_at).unwrap_or_default()),
+        Status::Running => {
+            let since = since(&state.started_at).unwrap_or_default();
+            match health.map(|health| health.status) {
+                None => format!("Up {since}"),
+                Some(HealthStatus::Starting) => format!("Up {since} (health: starting)"),
+                Some(verdict) => format!("Up {since} ({})", verdict.as_str()),
+            }
+        }
         Status::Paused => format!("Up {} (Paused)", since(&state.started_at).unwrap_or_default()),
+        Status::Restarting => match since(&state.finished_at) {
+            Some(ago) => format!("Restarting ({}) {ago} ago", state.exit_code),
+            None => format!("Restarting ({})", state.exit_code),
+        },
         Status::Created => "Created".to_owned(),
         Status::Dead => "Dead".to_owned(),
         Status::Exited => match since(&state.finished_at) {
@@ -50,19 +61,20 @@ pub(crate) fn status_name(status: Status) -> &'static str {
         Status::Created => "created",
         Status::Running => "running",
         Status::Paused => "paused",
+        Status::Restarting => "restarting",
         Status::Exited => "exited",
         Status::Dead => "dead",
     }
 }
 
 /// The `State` object of inspect. A paused container is also running.
-pub(crate) fn state_object(state: &State) -> ContainerState {
+pub(crate) fn state_object(state: &State, health: Option<&Health>) -> ContainerState {
     let time = |time: &Option<String>| time.clone().unwrap_or_else(|| ZERO_TIME.to_owned());
     ContainerState {
         status: status_name(state.status).to_owned(),
-        running: matches!(state.status, Status::Running | Status::Paused),
+        running: state.is_running(),
         paused: state.status == Status::Paused,
-        restarting: false,
+        restarting: state.status == Status::Restarting,
         oom_killed: state.oom_killed,
         dead: state.status == Status::Dead,
         pid: state.pid,
@@ -70,6 +82,21 @@ pub(crate) fn state_object(state: &State) -> ContainerState {
         error: state.error.clone(),
         started_at: time(&state.started_at),
         finished_at: time(&state.finished_at),
+        health: health.map(health_object),
+    }
+}
+
+fn health_object(health: &Health) -> api::Health {
+    let results = health.log.iter().map(|result| HealthcheckResult {
+        start: result.start.clone(),
+        end: result.end.clone(),
+        exit_code: result.exit_code,
+        output: result.output.clone(),
+    });
+    api::Health {
+        status: health.status.as_str().to_owned(),
+        failing_streak: health.failing_streak.into(),
+        log: results.collect(),
     }
 }
 
@@ -116,12 +143,21 @@ mod tests {
                 started_at: time.clone(),
                 finished_at: time,
                 warnings: Vec::new(),
+                restart_count: 0,
+                stopped_by_hand: false,
             };
-            assert_eq!(status_text(&state, now), expected);
+            assert_eq!(status_text(&state, None, now), expected);
+            let starting = Health::default();
+            let expected = match status {
+                Status::Running => format!("{expected} (health: starting)"),
+                _ => expected.to_owned(),
+            };
+            assert_eq!(status_text(&state, Some(&starting), now), expected);
         };
         check(Status::Running, 0, "Up 5 minutes");
         check(Status::Paused, 0, "Up 5 minutes (Paused)");
         check(Status::Exited, 137, "Exited (137) 5 minutes ago");
         check(Status::Created, 0, "Created");
+        check(Status::Restarting, 3, "Restarting (3) 5 minutes ago");
     }
 }

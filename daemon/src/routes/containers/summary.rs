@@ -61,7 +61,7 @@ pub(crate) fn summarise(
         size_root_fs: None,
         labels: metadata.config.labels.clone(),
         state: status_name(state.status).to_owned(),
-        status: status_text(state, Timestamp::now()),
+        status: status_text(state, engine.health(&metadata.id)?.as_ref(), Timestamp::now()),
         network_settings: SummaryNetworkSettings {
             networks: endpoints(&mode),
         },

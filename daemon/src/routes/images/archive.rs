@@ -92,7 +92,10 @@ pub(super) async fn load(State(engine): State<Engine>, query: Query, body: Body)
             .waiting(move |engine| {
                 for loaded in archive::load(engine.store()?, &mut reader)? {
                     let text = match loaded {
-                        Loaded::Name(name) => format!("Loaded image: {}\n", name.familiar()),
+                        Loaded::Name(name) => {
+                            engine.tell_named("load", &name);
+                            format!("Loaded image: {}\n", name.familiar())
+                        }
                         Loaded::Id(id) => format!("Loaded image ID: {id}\n"),
                     };
                     lines.send_blocking(Message::stream(text));

@@ -65,6 +65,7 @@ fn remove(engine: &Engine, text: &str, force: bool) -> ApiResult<Vec<DeletedImag
             )));
         }
         engine.store()?.untag_image(&name)?;
+        engine.tell_image("untag", &image.id, Some(&name));
         answer.push(untagged(&name));
         // Used images stay without a name until their last container goes.
         if image.names.len() > 1 || !users.is_empty() {
@@ -74,6 +75,7 @@ fn remove(engine: &Engine, text: &str, force: bool) -> ApiResult<Vec<DeletedImag
         check_unused(&image, &users, force)?;
         for name in &image.names {
             engine.store()?.untag_image(name)?;
+            engine.tell_image("untag", &image.id, Some(name));
             answer.push(untagged(name));
         }
         if !users.is_empty() {
@@ -82,6 +84,7 @@ fn remove(engine: &Engine, text: &str, force: bool) -> ApiResult<Vec<DeletedImag
     }
     engine.renew_pins()?;
     let report = engine.store()?.delete_image(&image.id)?;
+    engine.tell_image("delete", &image.id, None);
     answer.push(DeletedImage {
         deleted: image.id.to_string(),
         ..DeletedImage::default()

@@ -122,6 +122,7 @@ async fn import(engine: Engine, query: &Query, platform: Platform, body: Body) -
                 };
                 let names: Vec<ImageRef> = name.into_iter().collect();
                 let id = store.put_image(&image, &[store.layer_descriptor(&layer)], &names)?;
+                engine.tell_image("import", &id, names.first());
                 lines.send_blocking(Message::status(id.to_string()));
                 Ok(())
             })

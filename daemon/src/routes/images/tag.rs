@@ -29,7 +29,9 @@ pub(super) async fn tag(engine: Engine, source: String, query: Query) -> ApiResu
     engine
         .blocking(move |engine| {
             let image = find(engine, &source)?;
-            Ok(engine.store()?.tag_image(&image.id, &name)?)
+            engine.store()?.tag_image(&image.id, &name)?;
+            engine.tell_image("tag", &image.id, Some(&name));
+            Ok(())
         })
         .await?;
     Ok(StatusCode::CREATED.into_response())

@@ -36,7 +36,11 @@ pub(super) async fn pull(
         let report = translator.clone().reporter(lines.clone());
         let (pulled, runtime) = (name.clone(), Handle::current());
         let result = engine
-            .waiting(move |_| Ok(runtime.block_on(client.pull(&pulled, &platform, credentials, &*report))?))
+            .waiting(move |engine| {
+                let descriptor = runtime.block_on(client.pull(&pulled, &platform, credentials, &*report))?;
+                engine.tell_named("pull", &pulled);
+                Ok(descriptor)
+            })
             .await;
         match result {
             Ok(descriptor) => {
@@ -101,7 +105,11 @@ pub(super) async fn push(engine: Engine, name: String, query: &Query, headers: &
         let report = translator.clone().reporter(lines.clone());
         let (pushed, runtime) = (name.clone(), Handle::current());
         let result = engine
-            .waiting(move |_| Ok(runtime.block_on(client.push(&pushed, credentials, &*report))?))
+            .waiting(move |engine| {
+                let descriptor = runtime.block_on(client.push(&pushed, credentials, &*report))?;
+                engine.tell_named("push", &pushed);
+                Ok(descriptor)
+            })
             .await;
         match result {
             Ok(descriptor) => {
