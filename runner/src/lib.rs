@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod container;
 mod init;
 pub mod overlay;
+pub mod rootless;
 pub mod sandbox;
 pub mod seccomp;
 pub mod spec;
