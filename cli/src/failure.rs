@@ -113,7 +113,9 @@ impl From<RootlessError> for Failure {
     fn from(error: RootlessError) -> Self {
         let failure = Self::new(format!("cannot work without root: {error}")).with_code(ENGINE_ERROR);
         match &error {
-            error if error.lacks_uidmap() => failure.hint("it comes with the package `uidmap` (shadow-utils)"),
+            error if error.lacks_uidmap() => {
+                failure.hint("it comes with the package `uidmap` (shadow-utils)")
+            }
             RootlessError::Forbidden { .. } => {
                 failure.hint("an administrator can allow user namespaces, or run cooper as root")
             }

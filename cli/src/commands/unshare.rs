@@ -23,6 +23,10 @@ pub(super) fn run(args: &UnshareArgs) -> Result {
     }
     rootless::keep_across_exec()?;
     let error = command.exec();
-    let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+    let code = if error.kind() == std::io::ErrorKind::NotFound {
+        127
+    } else {
+        126
+    };
     Err(Failure::new(format!("{}: {error}", program.display())).with_code(code))
 }

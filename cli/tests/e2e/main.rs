@@ -6,11 +6,13 @@
     reason = "a test without the standard harness"
 )]
 
+mod account;
 mod build;
 mod clients;
 mod crash;
 mod daemon;
 mod image;
+mod rootless;
 mod run;
 mod world;
 
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         crash::TESTS,
         daemon::TESTS,
         clients::TESTS,
+        rootless::TESTS,
     ]
     .concat();
     let missing = world::missing();
@@ -54,5 +57,7 @@ fn main() -> ExitCode {
             .with_ignored_flag(false)
         })
         .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    account::remove();
+    conclusion.exit_code()
 }

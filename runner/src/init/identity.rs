@@ -116,12 +116,13 @@ fn check_mapped(user: &UserIds) -> Result<()> {
     if !in_user_namespace() {
         return Ok(());
     }
-    let check = |kind: &str, file: &str, map: IdMap, ids: &[u32]| match ids.iter().find(|id| !map.contains(**id)) {
-        Some(id) => Err(SetupError::other(format!(
-            "run as {kind} {id}: not one of the ids of this user namespace, {map} ({file} gives more)"
-        ))),
-        None => Ok(()),
-    };
+    let check =
+        |kind: &str, file: &str, map: IdMap, ids: &[u32]| match ids.iter().find(|id| !map.contains(**id)) {
+            Some(id) => Err(SetupError::other(format!(
+                "run as {kind} {id}: not one of the ids of this user namespace, {map} ({file} gives more)"
+            ))),
+            None => Ok(()),
+        };
     check("user", "/etc/subuid", IdMap::of_users(), &[user.uid])?;
     check("group", "/etc/subgid", IdMap::of_groups(), &user.groups)?;
     check("group", "/etc/subgid", IdMap::of_groups(), &[user.gid])

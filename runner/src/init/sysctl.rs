@@ -51,10 +51,7 @@ pub(super) fn apply(proc: &Proc, sysctls: &BTreeMap<String, String>, network: Ne
         } else {
             &NETWORK_DEFAULTS[..]
         };
-        for (key, value) in defaults
-            .iter()
-            .filter(|(key, _)| !sysctls.contains_key(*key))
-        {
+        for (key, value) in defaults.iter().filter(|(key, _)| !sysctls.contains_key(*key)) {
             match write(proc, key, value) {
                 // IPv4 may be compiled out.
                 Ok(()) | Err(Errno::NOENT) => {}

@@ -72,8 +72,12 @@ pub(super) fn create(user: &User) -> Result<OwnedFd, RootlessError> {
         return Err(forbidden(io::Error::from_raw_os_error(errno)));
     }
     let proc = PathBuf::from(format!("/proc/{}", helper.child.id()));
-    let namespace = rustix::fs::open(proc.join("ns/user"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(RootlessError::system("open a user namespace"))?;
+    let namespace = rustix::fs::open(
+        proc.join("ns/user"),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(RootlessError::system("open a user namespace"))?;
     map(user, helper.child.id(), &proc)?;
     // The handle keeps it alive from here on.
     drop(helper);
@@ -125,15 +129,18 @@ fn run_mapper(program: &'static str, pid: u32, map: &IdMap) -> Result<(), Rootle
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(RootlessError::Mapper {
         command: format!("{program} {}", arguments.join(" ")),
-        message: if said.is_empty() { output.status.to_string() } else { said },
+        message: if said.is_empty() {
+            output.status.to_string()
+        } else {
+            said
+        },
     })
 }
 
 fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin:/usr/sbin:/sbin".into());
     std::env::split_paths(&path)
         .filter(|dir| dir.is_absolute())
-        .chain(["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|dir| dir.join(program))
         .find(|path| path.is_file())
 }
@@ -145,7 +152,9 @@ pub(super) fn forbidden(source: io::Error) -> RootlessError {
     };
     let reason = match source.raw_os_error() {
         _ if setting("user/max_user_namespaces", "0") => "the sysctl user.max_user_namespaces is 0",
-        _ if setting("kernel/unprivileged_userns_clone", "0") => "the sysctl kernel.unprivileged_userns_clone is 0",
+        _ if setting("kernel/unprivileged_userns_clone", "0") => {
+            "the sysctl kernel.unprivileged_userns_clone is 0"
+        }
         _ if setting("kernel/apparmor_restrict_unprivileged_userns", "1") => {
             "the sysctl kernel.apparmor_restrict_unprivileged_userns is 1 and no AppArmor profile allows it to this program"
         }

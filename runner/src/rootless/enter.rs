@@ -9,9 +9,9 @@ use rustix::thread::LinkNameSpaceType;
 
 use super::create::{create, forbidden};
 use super::error::RootlessError;
+use super::in_user_namespace;
 use super::presence::{Holder, Lock};
 use super::user::User;
-use super::in_user_namespace;
 use crate::sys;
 
 impl User {

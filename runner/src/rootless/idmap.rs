@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn lookups() {
-        let map = IdMap::parse("         0       1000          1\n      1     100000      65536\nx\n 70000 5 2\n");
+        let map =
+            IdMap::parse("         0       1000          1\n      1     100000      65536\nx\n 70000 5 2\n");
         for (id, outside) in [
             (0, Some(1000)),
             (1, Some(100_000)),
@@ -158,7 +159,11 @@ mod tests {
             (70_002, None),
             (u32::MAX, None),
         ] {
-            assert_eq!((map.contains(id), map.outside(id)), (outside.is_some(), outside), "{id}");
+            assert_eq!(
+                (map.contains(id), map.outside(id)),
+                (outside.is_some(), outside),
+                "{id}"
+            );
         }
         assert_eq!(map.to_string(), "0-65536, 70000-70001");
         assert_eq!(IdMap::default().to_string(), "");

@@ -45,7 +45,9 @@ impl User {
             let entered = env::var(ENTERED).ok().and_then(|uid| uid.parse::<u32>().ok());
             let outside = (IdMap::of_users().outside(0), IdMap::of_groups().outside(0));
             match (entered, outside) {
-                (Some(entered), (Some(uid), Some(gid))) if in_user_namespace() && uid == entered => (uid, gid),
+                (Some(entered), (Some(uid), Some(gid))) if in_user_namespace() && uid == entered => {
+                    (uid, gid)
+                }
                 _ => return Ok(None),
             }
         };
@@ -107,7 +109,9 @@ impl Runtime {
     fn find(uid: u32) -> Result<Self, RootlessError> {
         let own = |dir: &Path| {
             fs::metadata(dir).is_ok_and(|found| {
-                found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0
+                found.is_dir()
+                    && found.uid() == rustix::process::geteuid().as_raw()
+                    && found.mode() & 0o022 == 0
             })
         };
         let given = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
@@ -146,7 +150,10 @@ fn make_private(dir: &Path) -> Result<(), RootlessError> {
         return Err(refuse("it is not a directory".to_owned()));
     }
     if found.uid() != owner {
-        return Err(refuse(format!("it belongs to user {}, not to {owner}", found.uid())));
+        return Err(refuse(format!(
+            "it belongs to user {}, not to {owner}",
+            found.uid()
+        )));
     }
     if found.mode() & 0o077 != 0 {
         let mode = found.mode() & 0o7777;
@@ -182,10 +189,15 @@ mod tests {
     fn temporary_directories_must_be_private() {
         let dir = tempfile::tempdir().unwrap();
         let check = |name: &str, expected: Option<&str>| {
-            let problem = make_private(&dir.path().join(name)).err().map(|error| error.to_string());
+            let problem = make_private(&dir.path().join(name))
+                .err()
+                .map(|error| error.to_string());
             match expected {
                 None => assert_eq!(problem, None),
-                Some(part) => assert!(problem.as_ref().is_some_and(|text| text.contains(part)), "{problem:?}"),
+                Some(part) => assert!(
+                    problem.as_ref().is_some_and(|text| text.contains(part)),
+                    "{problem:?}"
+                ),
             }
         };
         check("new", None);
