@@ -21,6 +21,8 @@ pub(crate) struct Places {
     pub(crate) data_root: PathBuf,
     /// Run-time directory of that store.
     pub(crate) exec_root: PathBuf,
+    /// The unprivileged user whose they are.
+    pub(crate) user: Option<u32>,
 }
 
 impl Default for Places {
@@ -30,6 +32,7 @@ impl Default for Places {
             socket: PathBuf::from("/run/cooper/cooper.sock"),
             data_root: PathBuf::from("/var/lib/cooper"),
             exec_root: PathBuf::from("/run/cooper"),
+            user: None,
         }
     }
 }
@@ -41,6 +44,7 @@ impl Places {
             socket: user.socket(),
             data_root: user.data_root(),
             exec_root: user.exec_root(),
+            user: Some(user.uid()),
         }
     }
 }

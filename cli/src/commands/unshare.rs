@@ -3,14 +3,15 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use cooper_daemon::rootless::{self, User};
+use cooper_daemon::rootless;
 
+use crate::args::root::Global;
 use crate::args::system::UnshareArgs;
 use crate::failure::{Failure, Result};
 
 /// `unshare`: this process, which is in the user's namespace by now, becomes the command. For root that is all there is
 /// to do.
-pub(super) fn run(args: &UnshareArgs) -> Result {
+pub(super) fn run(global: &Global, args: &UnshareArgs) -> Result {
     let shell = || std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
     let (program, arguments) = match args.command.split_first() {
         Some((program, arguments)) => (program.clone(), arguments),
@@ -18,8 +19,8 @@ pub(super) fn run(args: &UnshareArgs) -> Result {
     };
     let mut command = Command::new(&program);
     command.args(arguments);
-    if let Some(user) = User::detect()? {
-        command.env(rootless::ENTERED, user.uid().to_string());
+    if let Some(user) = global.places.user {
+        command.env(rootless::ENTERED, user.to_string());
     }
     rootless::keep_across_exec()?;
     let error = command.exec();

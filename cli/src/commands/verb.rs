@@ -39,7 +39,7 @@ pub(crate) async fn perform(cli: Cli, door: Option<Door>) -> Result {
         Verb::Man(args) => completion::manual(&args),
         Verb::Daemon(args) => daemon::run(&global, args).await,
         Verb::Registry(RegistryVerb::Serve(args)) => registry::serve(&global, &args).await,
-        Verb::Unshare(args) => unshare::run(&args),
+        Verb::Unshare(args) => unshare::run(&global, &args),
         verb => {
             if global.debug {
                 super::log_to_stderr(tracing::Level::DEBUG);
