@@ -10,19 +10,29 @@ use crate::args::system::{ObjectType, RegistryVerb, SystemVerb};
 use crate::client::{Client, Door, Places, choose};
 use crate::failure::{Failure, Result};
 
+/// `--host` without a path: the default socket.
+const DEFAULT_HOST: &str = "unix://";
+
 /// Settles which engine is used. If it is to be in this process and the user is not root, the process enters the user's
 /// namespace, so this must come before there is a second thread.
 pub(crate) fn prepare(mut cli: Cli) -> Result<(Cli, Option<Door>)> {
-    let user = match &cli.verb {
-        Verb::Completion(_) | Verb::Man(_) => return Ok((cli, None)),
+    let is_engine = matches!(
+        &cli.verb,
+        Verb::Daemon(_) | Verb::Registry(RegistryVerb::Serve(_)) | Verb::Unshare(_)
+    );
+    let user = match (&cli.verb, &cli.global.host) {
+        (Verb::Completion(_) | Verb::Man(_), _) => return Ok((cli, None)),
+        // An engine that is named needs none of the user's directories.
+        (_, Some(host)) if !is_engine && host != DEFAULT_HOST => None,
         _ => cooper_daemon::rootless::User::detect()?,
     };
     if let Some(user) = &user {
         cli.global.places = Places::of_user(user);
     }
-    let door = match &cli.verb {
-        Verb::Daemon(_) | Verb::Registry(RegistryVerb::Serve(_)) | Verb::Unshare(_) => None,
-        _ => Some(choose(&cli.global).map_err(Failure::new)?),
+    let door = if is_engine {
+        None
+    } else {
+        Some(choose(&cli.global).map_err(Failure::new)?)
     };
     if let (Some(user), None | Some(Door::InProcess { .. })) = (&user, &door) {
         user.enter()?;

@@ -356,8 +356,19 @@ fn containers(world: &World) {
     user.ok(&["system", "prune", "-af"]);
     assert_eq!(user.ok(&["images", "-q"]), "");
 
-    // Files of other ids can be deleted from inside only.
+    // Root would misread the store, and whoever has other ids.
     let store = user.path("home/.local/share/cooper");
+    let root = Command::new(user.path("cooper"))
+        .args(["--data-root", store.to_str().unwrap(), "images"])
+        .output()
+        .unwrap();
+    let root = Ended::from(root);
+    assert!(
+        root.code != 0 && root.stderr.contains("the store was made with the ids \"u 0 "),
+        "{root:?}"
+    );
+
+    // Files of other ids can be deleted from inside only.
     assert!(store.join("format").exists());
     user.ok(&[
         "unshare",

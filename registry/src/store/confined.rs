@@ -19,6 +19,24 @@ pub(crate) fn is_confined() -> bool {
     *CONFINED.get_or_init(|| rustix::fs::stat("/proc/self/ns/user").is_ok_and(|stat| stat.st_ino != INITIAL))
 }
 
+/// What the ids of this process's user namespace are outside: `u 0 1000 1, u 1 100000 65536, g 0 1000 1, …` (first inside,
+/// first outside, number). Empty in the initial namespace.
+pub(crate) fn ids() -> String {
+    if !is_confined() {
+        return String::new();
+    }
+    let ranges = |kind: &str, path: &str| {
+        let map = std::fs::read_to_string(path).unwrap_or_default();
+        let words = |line: &str| line.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+        map.lines()
+            .map(|line| format!("{kind} {}", words(line)))
+            .collect::<Vec<_>>()
+    };
+    let mut all = ranges("u", "/proc/self/uid_map");
+    all.extend(ranges("g", "/proc/self/gid_map"));
+    all.join(", ")
+}
+
 /// The value of [`DEVICE`] for a character or else block device.
 pub(crate) fn device_note(character: bool, device: (u32, u32)) -> Vec<u8> {
     let kind = if character { 'c' } else { 'b' };

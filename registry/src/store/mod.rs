@@ -7,6 +7,7 @@
 //! ```text
 //! <root>/                     0710
 //!   format                    "cooper-store 1\n"; another version is refused
+//!   ids                       only if made in a user namespace: what its ids are outside, "u 0 1000 1, …, g 0 1000 1, …"
 //!   reserve                   1 MiB of nothing, given up while something is deleted on a full disk
 //!   index.db, -wal, -shm      SQLite in WAL mode (schema in the `index` module, versioned by user_version)
 //!   blobs/<alg>/<hex>         0444, never modified; <alg> is sha256 or sha512

@@ -167,7 +167,7 @@ fn mount_sys(root: &mut Root, spec: &ContainerSpec, read_only: MountAttrFlags) -
 }
 
 /// What the kernel does not tell.
-fn covered(error: SetupError) -> SetupError {
+pub(super) fn covered(error: SetupError) -> SetupError {
     if in_user_namespace() && error.message.ends_with("operation not permitted") {
         let message = format!(
             "{}: parts of this machine's own /proc are covered by other mounts, as in a container",

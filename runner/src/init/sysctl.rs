@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
 use super::error::{Doing, Result, SetupError};
-use super::mounts::new_fs;
+use super::mounts::{covered, new_fs};
 use crate::rootless::in_user_namespace;
 use crate::spec::NetworkMode;
 
@@ -24,6 +24,7 @@ impl Proc {
             | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         new_fs("proc", &[], attributes)
             .doing("mount a private procfs")
+            .map_err(covered)
             .map(Self)
     }
 
