@@ -17,6 +17,29 @@ const FIRST_SUBORDINATE: u32 = 1_500_000_000;
 /// The account of this test process, once a test has asked for it.
 static MADE: Mutex<Option<(u32, u32)>> = Mutex::new(None);
 
+/// Whether this machine gives user namespaces to everybody; says so if not, or fails if nothing may be skipped.
+fn has_namespaces() -> bool {
+    let made = Command::new("setpriv")
+        .args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "unshare",
+            "--user",
+            "true",
+        ])
+        .output();
+    let has = made.as_ref().is_ok_and(|output| output.status.success());
+    assert!(
+        has || !required(),
+        "an unprivileged user may make no user namespace: {made:?}"
+    );
+    if !has {
+        println!("skipped: an unprivileged user may make no user namespace here");
+    }
+    has
+}
+
 /// Ids of an account with 65536 subordinate users and groups; made at the first call. `None`, saying why, where there is no
 /// way to make one.
 fn account() -> Option<(u32, u32)> {
@@ -112,11 +135,14 @@ impl Unprivileged {
     /// With subordinate ids. `None`, having said why, where that cannot be.
     pub(crate) fn new() -> Option<Self> {
         let (uid, gid) = account()?;
-        Some(Self::of(uid, gid))
+        Self::of(uid, gid)
     }
 
-    /// Without an account, so with no other ids than these.
-    pub(crate) fn of(uid: u32, gid: u32) -> Self {
+    /// Without an account, so with no other ids than these. `None` as for [`Unprivileged::new`].
+    pub(crate) fn of(uid: u32, gid: u32) -> Option<Self> {
+        if !has_namespaces() {
+            return None;
+        }
         let directory = tempfile::tempdir().unwrap();
         let user = Self { directory, uid, gid };
         mode(user.directory.path(), 0o755);
@@ -128,7 +154,7 @@ impl Unprivileged {
         // The one under test may be where the user cannot go.
         std::fs::copy(binary(), user.path("cooper")).unwrap();
         mode(&user.path("cooper"), 0o755);
-        user
+        Some(user)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -13,6 +13,7 @@ mod crash;
 mod daemon;
 mod image;
 mod rootless;
+mod rootless_engines;
 mod run;
 mod world;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         daemon::TESTS,
         clients::TESTS,
         rootless::TESTS,
+        rootless_engines::TESTS,
     ]
     .concat();
     let missing = world::missing();
