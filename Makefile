@@ -23,8 +23,9 @@ test: packages-test can-test lint deny unit privileged
 # Tests skip, saying why, where root or a real client is missing. Here they must not: this fails first.
 can-test:
 	@[ $$(id -u) = 0 ] || { echo 'make test needs root: namespaces, mounts and control groups are tested for real' >&2; exit 1; }
-	@for tool in /bin/busybox docker docker-registry skopeo qemu-system-x86_64 python3 unshare; do \
+	@for tool in /bin/busybox docker docker-registry skopeo qemu-system-x86_64 python3 unshare useradd setpriv newuidmap; do \
 		PATH="$(TEST_PATH)" command -v $$tool >/dev/null || { echo "make test needs $$tool" >&2; exit 1; }; done
+	@unshare --user true 2>/dev/null || { echo 'make test needs user namespaces: see the sysctl user.max_user_namespaces' >&2; exit 1; }
 
 lint:
 	$(CARGO) fmt --all --check
@@ -68,7 +69,7 @@ packages-demo:
 	$(call need,gcc:gcc libc6-dev:/usr/include/stdlib.h busybox-static:/bin/busybox mmdebstrap:mmdebstrap skopeo:skopeo curl:curl ca-certificates:/etc/ssl/certs/ca-certificates.crt)
 
 packages-test: packages-demo
-	$(call need,docker-registry:docker-registry python3:python3 qemu-system-x86:qemu-system-x86_64 cpio:cpio libdevmapper1.02.1:/lib/x86_64-linux-gnu/libdevmapper.so.1.02.1)
+	$(call need,docker-registry:docker-registry python3:python3 uidmap:newuidmap passwd:useradd util-linux:setpriv qemu-system-x86:qemu-system-x86_64 cpio:cpio libdevmapper1.02.1:/lib/x86_64-linux-gnu/libdevmapper.so.1.02.1)
 	testdata/tools.sh $(abspath $(CACHE)/tools)
 
 packages-bench: packages-test

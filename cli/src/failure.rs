@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use cooper_daemon::rootless::RootlessError;
+
 use crate::client::ClientError;
 
 /// Exit code of engine errors and of wrong flags, as docker's.
@@ -104,6 +106,21 @@ impl From<io::Error> for Failure {
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {
         Self::new(format!("unexpected answer of the engine: {error}"))
+    }
+}
+
+impl From<RootlessError> for Failure {
+    fn from(error: RootlessError) -> Self {
+        let failure = Self::new(format!("cannot work without root: {error}")).with_code(ENGINE_ERROR);
+        match &error {
+            error if error.lacks_uidmap() => {
+                failure.hint("it comes with the package `uidmap` (shadow-utils)")
+            }
+            RootlessError::Forbidden { .. } => {
+                failure.hint("an administrator can allow user namespaces, or run cooper as root")
+            }
+            _ => failure,
+        }
     }
 }
 

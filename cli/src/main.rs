@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use cooper_daemon::supervisor;
+use cooper_daemon::{rootless, supervisor};
 
 use args::root::Cli;
 use failure::{ENGINE_ERROR, Failure};
@@ -25,16 +25,22 @@ const CLEAN_UP: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     // A supervisor is this binary under another name; it must stay small and single-threaded.
-    if std::env::args_os()
-        .next()
-        .is_some_and(|name| name.as_bytes() == supervisor::ARGV0.as_bytes())
-    {
+    let name = std::env::args_os().next().unwrap_or_default();
+    if name.as_bytes() == supervisor::ARGV0.as_bytes() {
         return exit_code(supervisor::main());
+    }
+    if name.as_bytes() == rootless::ARGV0.as_bytes() {
+        return exit_code(rootless::helper_main());
     }
     let arguments: Vec<_> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => return usage::report(&error, &arguments),
+    };
+    // While this is the only thread: a user namespace cannot be entered later.
+    let (cli, door) = match commands::prepare(cli) {
+        Ok(prepared) => prepared,
+        Err(failure) => return report(&failure),
     };
     // SIGPIPE stays ignored, as Rust sets it up: a vanished reader is an error of the write, and a normal end.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -44,7 +50,7 @@ fn main() -> ExitCode {
             return ExitCode::from(ENGINE_ERROR);
         }
     };
-    let result = runtime.block_on(commands::perform(cli));
+    let result = runtime.block_on(commands::perform(cli, door));
     match &result {
         // Dropping the runtime's tasks cancels the work in progress; its threads then undo what they did.
         Err(Failure::Cancelled(_)) => runtime.shutdown_timeout(CLEAN_UP),
@@ -53,14 +59,16 @@ fn main() -> ExitCode {
     }
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            let text = failure.to_string();
-            if !text.is_empty() {
-                commands::talk(&text);
-            }
-            ExitCode::from(failure.code())
-        }
+        Err(failure) => report(&failure),
     }
+}
+
+fn report(failure: &Failure) -> ExitCode {
+    let text = failure.to_string();
+    if !text.is_empty() {
+        commands::talk(&text);
+    }
+    ExitCode::from(failure.code())
 }
 
 fn exit_code(code: i32) -> ExitCode {

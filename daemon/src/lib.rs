@@ -11,6 +11,7 @@ mod http;
 mod routes;
 mod translate;
 
+pub use cooper_runner::rootless;
 pub use cooper_runner::supervisor;
 pub use engine::{Engine, EngineConfig, EngineError};
 pub use http::door::in_process;

@@ -9,6 +9,7 @@ pub mod container;
 pub mod events;
 mod init;
 pub mod overlay;
+pub mod rootless;
 pub mod sandbox;
 pub mod seccomp;
 pub mod spec;

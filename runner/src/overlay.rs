@@ -13,10 +13,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
 };
 
+use crate::rootless::in_user_namespace;
 use crate::sys::{MountAttr, set_mount_attr, unshare_mount_namespace};
 
 /// Keep an upper directory self-contained, so that it can become a layer, and follow nothing that a layer may have
@@ -26,6 +28,8 @@ const OPTIONS: [(&str, &str); 3] = [
     ("metacopy", "off"),
     ("redirect_dir", "nofollow"),
 ];
+/// In a user namespace overlayfs keeps its notes in `user.overlay.*`, since `trusted.*` is the host's.
+const USER_ATTRIBUTES: &str = "userxattr";
 /// `OVL_MAX_STACK` of the kernel.
 const MAX_LAYERS: usize = 500;
 /// What mount(2) takes where pages are smallest, less the terminating zero.
@@ -76,15 +80,26 @@ pub enum OverlayError {
         /// What mount(2) takes.
         limit: usize,
     },
+    /// In a user namespace, where not every kernel and file system can do it.
+    #[error(
+        "mount an overlay of layers in a user namespace: {} (it takes Linux 5.11 and a file system with user extended \
+         attributes)",
+        crate::init::errno_text(.0)
+    )]
+    Unprivileged(io::Error),
     /// A system call on the way failed.
     #[error("mount an overlay of layers: {}", crate::init::errno_text(.0))]
     Mount(#[from] io::Error),
 }
 
-impl From<rustix::io::Errno> for OverlayError {
-    fn from(errno: rustix::io::Errno) -> Self {
+impl From<Errno> for OverlayError {
+    fn from(errno: Errno) -> Self {
         Self::Mount(errno.into())
     }
+}
+
+fn too_old(errno: Errno) -> OverlayError {
+    OverlayError::Unprivileged(errno.into())
 }
 
 impl Overlay<'_> {
@@ -128,7 +143,7 @@ impl Overlay<'_> {
         for (index, lower) in dirs.lowers.iter().enumerate() {
             match set("lowerdir+", &name(lower)) {
                 // 6.5 and 6.6 check options as they come but know no lowerdir+.
-                Err(rustix::io::Errno::INVAL) if index == 0 => return Ok(None),
+                Err(Errno::INVAL) if index == 0 => return Ok(None),
                 result => result?,
             }
         }
@@ -142,7 +157,14 @@ impl Overlay<'_> {
         for (key, value) in OPTIONS {
             set(key, value)?;
         }
-        rustix::mount::fsconfig_create(&context)?;
+        let confined = in_user_namespace();
+        if confined {
+            rustix::mount::fsconfig_set_flag(&context, USER_ATTRIBUTES).map_err(too_old)?;
+        }
+        rustix::mount::fsconfig_create(&context).map_err(|errno| match errno {
+            Errno::PERM | Errno::INVAL if confined => too_old(errno),
+            errno => errno.into(),
+        })?;
         let attributes = if self.inert {
             MountAttrFlags::MOUNT_ATTR_NOSUID
                 | MountAttrFlags::MOUNT_ATTR_NODEV
@@ -194,6 +216,11 @@ impl Overlay<'_> {
         for (key, value) in OPTIONS {
             let _ = write!(options, ",{key}={value}");
         }
+        let confined = in_user_namespace();
+        if confined {
+            options.push(',');
+            options.push_str(USER_ATTRIBUTES);
+        }
         let limit = MAX_OPTIONS;
         if options.len() > limit {
             return Err(OverlayError::OptionsTooLong {
@@ -208,7 +235,12 @@ impl Overlay<'_> {
         } else {
             MountFlags::empty()
         };
-        rustix::mount::mount("overlay", self.empty, "overlay", flags, options.as_c_str())?;
+        rustix::mount::mount("overlay", self.empty, "overlay", flags, options.as_c_str()).map_err(
+            |errno| match errno {
+                Errno::PERM | Errno::INVAL if confined => too_old(errno),
+                errno => errno.into(),
+            },
+        )?;
         open(self.empty)
     }
 }

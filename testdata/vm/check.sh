@@ -168,4 +168,42 @@ done
 check 'an engine moves out of the way of its containers' '25165824 9 0 1' "$(run --privileged "$@" busybox sh -c "$nested")"
 
 check 'the kernel did not complain' '' "$(dmesg | grep -i 'overlayfs\|cgroup: .*\(invalid\|fail\)\|WARNING:\|BUG:')"
+
+# An unprivileged user with a delegated part of the tree, as systemd gives one, and with no ids but its own
+echo 'user:x:1000:1000::/data/user:/bin/sh' >> /etc/passwd
+mkdir -p /data/user/run /sys/fs/cgroup/user/session
+chmod 755 /data
+chmod 700 /data/user/run
+chown -R 1000:1000 /data/user
+for dir in /sys/fs/cgroup/user /sys/fs/cgroup/user/session; do
+    chown 1000:1000 $dir $dir/cgroup.procs $dir/cgroup.threads $dir/cgroup.subtree_control
+done
+as_user() { # as_user SCRIPT: in the delegated part
+    (
+        unset COOPER_DATA_ROOT
+        echo 0 > /sys/fs/cgroup/user/session/cgroup.procs
+        exec su user -c "cd /; export XDG_RUNTIME_DIR=/data/user/run; $1" 2>&1
+    )
+}
+as_user 'cooper import --change "CMD [\"sh\"]" /busybox.tar busybox' >/dev/null
+answers=$(as_user 'cooper run --rm -m 32m --pids-limit 12 busybox sh -c "
+    echo id=\$(id -u) \$(cat /proc/self/uid_map)
+    cd /sys/fs/cgroup
+    echo limits=\$(cat memory.max pids.max)
+    echo cgroup=\$(cat /proc/self/cgroup)
+    echo mkdir=\$(mkdir x 2>&1)"')
+check 'an unprivileged user is root of the own id' '0 0 1000 1' "$(said id)"
+check 'has limits where they are delegated' '33554432 12' "$(said limits)"
+check 'in a cgroup namespace' '0::/' "$(said cgroup)"
+check 'that cannot be written' "mkdir: can't create directory 'x': Read-only file system" "$(said mkdir)"
+as_user 'cooper run -d --name sleeper busybox sleep 1000' >/dev/null
+check 'freezes them' 'sleeper paused' "$(as_user 'cooper pause sleeper; cooper inspect --format {{.State.Status}} sleeper' | xargs)"
+check 'lets others in' inside "$(as_user 'cooper unpause sleeper >/dev/null; cooper exec sleeper echo inside')"
+as_user 'cooper rm -f sleeper' >/dev/null
+mkdir /data/user/context
+printf 'FROM busybox\nRUN echo built > /built && rm /etc/group\nCOPY file /copied\n' > /data/user/context/Dockerfile
+echo content > /data/user/context/file
+as_user 'cooper build -q -t built /data/user/context' >/dev/null
+check 'and builds' 'built content gone' "$(as_user 'cooper run --rm built sh -c "echo \$(cat /built /copied); test -e /etc/group || echo gone"' | xargs)"
+check 'leaves no cgroup behind either' 0 "$(ls -d /sys/fs/cgroup/user/cooper/*/ 2>/dev/null | wc -l)"
 [ $failures = 0 ]

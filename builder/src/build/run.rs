@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cooper_registry::oci::{ImageConfig, Platform};
 use cooper_registry::reference::ImageRef;
 use cooper_registry::store::{Image, Store};
+use cooper_runner::cgroup::{Resources, is_delegated};
 
 use super::error::Error;
 use super::request::{Built, BuiltImage, Event, Request};
@@ -51,6 +52,11 @@ pub fn build(
     if !unused.is_empty() {
         events(Event::Warning {
             text: format!("one or more build-args [{}] were not consumed", unused.join(" ")),
+        });
+    }
+    if request.resources != Resources::default() && !is_delegated() {
+        events(Event::Warning {
+            text: "limits are ignored: no cgroups are delegated to this user".to_owned(),
         });
     }
     let steps = outline(&dockerfile, &graph);

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
+use cooper_runner::rootless::{IdMap, in_user_namespace};
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 
@@ -65,7 +66,25 @@ pub(crate) fn lookup_owner(root: &RootHandle, text: &str) -> Result<Owner, Error
                 .ok_or_else(|| Error::Source(format!("no group {group} in the image's /etc/group")))?,
         };
     }
+    check_mapped(owner)?;
     Ok(owner)
+}
+
+/// chown(2) says only that its argument is invalid.
+fn check_mapped(owner: Owner) -> Result<(), Error> {
+    if !in_user_namespace() {
+        return Ok(());
+    }
+    let check = |kind: &str, file: &str, id: u32, map: IdMap| {
+        if map.contains(id) {
+            return Ok(());
+        }
+        Err(Error::Source(format!(
+            "{kind} {id} is not one of the ids of this user namespace, {map} ({file} gives more)"
+        )))
+    };
+    check("user", "/etc/subuid", owner.user, IdMap::of_users())?;
+    check("group", "/etc/subgid", owner.group, IdMap::of_groups())
 }
 
 /// Fields of the line whose first one is `name`.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::{build, container, create, image, system};
+use crate::client::Places;
 
 /// Build Dockerfiles, serve the images from a built-in registry and run them as isolated containers
 #[derive(Debug, Parser)]
@@ -35,15 +36,19 @@ pub(crate) struct Global {
     #[arg(short = 'H', long, env = "COOPER_HOST", value_name = "URL")]
     pub(crate) host: Option<String>,
     /// Work on this store in process, without a daemon [default: the daemon at /run/cooper/cooper.sock if it answers,
-    /// else /var/lib/cooper in process]
+    /// else /var/lib/cooper in process; not as root: $XDG_RUNTIME_DIR/cooper.sock, ~/.local/share/cooper]
     #[arg(long, env = "COOPER_DATA_ROOT", value_name = "DIR")]
     pub(crate) data_root: Option<PathBuf>,
-    /// Where sockets and mounts of running containers live [default: /run/cooper, or DATA_ROOT/run with --data-root]
+    /// Where sockets and mounts of running containers live [default: /run/cooper, or DATA_ROOT/run with --data-root; not
+    /// as root: $XDG_RUNTIME_DIR/cooper, or /tmp/cooper-UID]
     #[arg(long, env = "COOPER_EXEC_ROOT", value_name = "DIR")]
     pub(crate) exec_root: Option<PathBuf>,
     /// Log what the engine does to stderr
     #[arg(short = 'D', long)]
     pub(crate) debug: bool,
+    /// What the defaults above are for this user.
+    #[arg(skip)]
+    pub(crate) places: Places,
 }
 
 /// The verbs, and docker's management commands as second names of the same.
@@ -111,6 +116,8 @@ pub(crate) enum Verb {
     /// Disk use and clean-up
     #[command(subcommand)]
     System(system::SystemVerb),
+    /// Run a command, or a shell, as root of your user namespace, where all files of your images are yours
+    Unshare(system::UnshareArgs),
     /// Show the versions of client and engine
     Version(system::FormatArgs),
     /// Show what happens to containers and images, as it happens

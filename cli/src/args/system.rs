@@ -1,5 +1,6 @@
 //! Flags of the daemon, the registry, inspection and housekeeping.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -100,13 +101,14 @@ pub(crate) enum LogLevel {
   cooper daemon --host unix:///tmp/cooper.sock --data-root /tmp/cooper &
   docker -H unix:///tmp/cooper.sock ps")]
 pub(crate) struct DaemonArgs {
-    /// Socket to listen on, repeatable [default: unix:///run/cooper/cooper.sock]
+    /// Socket to listen on, repeatable [default: unix:///run/cooper/cooper.sock; not as root:
+    /// $XDG_RUNTIME_DIR/cooper.sock]
     #[arg(short = 'H', long = "host", value_name = "URL")]
     pub(crate) hosts: Vec<String>,
-    /// Where images and containers are kept [default: /var/lib/cooper]
+    /// Where images and containers are kept [default: /var/lib/cooper; not as root: ~/.local/share/cooper]
     #[arg(long = "data-root", value_name = "DIR")]
     pub(crate) daemon_data_root: Option<PathBuf>,
-    /// Where sockets and mounts of running containers live [default: /run/cooper]
+    /// Where sockets and mounts of running containers live [default: /run/cooper; not as root: $XDG_RUNTIME_DIR/cooper]
     #[arg(long = "exec-root", value_name = "DIR")]
     pub(crate) daemon_exec_root: Option<PathBuf>,
     /// File to write the process id to
@@ -154,6 +156,16 @@ pub(crate) struct PruneArgs {
     /// Keep what does not match: until=24h, label=…
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) filter: Vec<String>,
+}
+
+/// `unshare`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Example:
+  cooper unshare rm -rf ~/.local/share/cooper")]
+pub(crate) struct UnshareArgs {
+    /// Command and its arguments [default: $SHELL]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
 }
 
 /// `completion`.

@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use cooper_daemon::rootless::User;
 use cooper_daemon::{Engine, EngineConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -11,12 +12,42 @@ use tokio::net::{TcpStream, UnixStream};
 use super::error::ClientError;
 use crate::args::root::Global;
 
-/// Socket of a daemon started without `--host`.
-pub(crate) const DEFAULT_SOCKET: &str = "/run/cooper/cooper.sock";
-/// Store used when nothing else is said.
-pub(crate) const DEFAULT_DATA_ROOT: &str = "/var/lib/cooper";
-/// Run-time directory of the default store.
-pub(crate) const DEFAULT_EXEC_ROOT: &str = "/run/cooper";
+/// What is used when nothing else is said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Places {
+    /// Socket of a daemon started without `--host`.
+    pub(crate) socket: PathBuf,
+    /// The store.
+    pub(crate) data_root: PathBuf,
+    /// Run-time directory of that store.
+    pub(crate) exec_root: PathBuf,
+    /// The unprivileged user whose they are.
+    pub(crate) user: Option<u32>,
+}
+
+impl Default for Places {
+    /// Those of root.
+    fn default() -> Self {
+        Self {
+            socket: PathBuf::from("/run/cooper/cooper.sock"),
+            data_root: PathBuf::from("/var/lib/cooper"),
+            exec_root: PathBuf::from("/run/cooper"),
+            user: None,
+        }
+    }
+}
+
+impl Places {
+    /// Those of an unprivileged user.
+    pub(crate) fn of_user(user: &User) -> Self {
+        Self {
+            socket: user.socket(),
+            data_root: user.data_root(),
+            exec_root: user.exec_root(),
+            user: Some(user.uid()),
+        }
+    }
+}
 
 /// A byte stream to an engine.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -42,10 +73,11 @@ pub(crate) enum Door {
 /// else the default store in process.
 pub(crate) fn choose(global: &Global) -> Result<Door, String> {
     if let Some(host) = &global.host {
-        return parse_host(host);
+        return parse_host(host, &global.places);
     }
-    if global.data_root.is_none() && StdUnixStream::connect(DEFAULT_SOCKET).is_ok() {
-        return Ok(Door::Unix(PathBuf::from(DEFAULT_SOCKET)));
+    let socket = &global.places.socket;
+    if global.data_root.is_none() && StdUnixStream::connect(socket).is_ok() {
+        return Ok(Door::Unix(socket.clone()));
     }
     Ok(Door::InProcess {
         config: directories(global),
@@ -55,15 +87,11 @@ pub(crate) fn choose(global: &Global) -> Result<Door, String> {
 
 /// The directories of an engine in this process. Absolute: containers and their supervisors outlive our working directory.
 pub(crate) fn directories(global: &Global) -> EngineConfig {
-    let data_root = absolute(
-        global
-            .data_root
-            .as_deref()
-            .unwrap_or(Path::new(DEFAULT_DATA_ROOT)),
-    );
+    let places = &global.places;
+    let data_root = absolute(global.data_root.as_deref().unwrap_or(&places.data_root));
     let exec_root = match &global.exec_root {
         Some(path) => absolute(path),
-        None if data_root == Path::new(DEFAULT_DATA_ROOT) => PathBuf::from(DEFAULT_EXEC_ROOT),
+        None if data_root == places.data_root => places.exec_root.clone(),
         None => data_root.join("run"),
     };
     EngineConfig { data_root, exec_root }
@@ -74,10 +102,10 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 /// Understands `unix://PATH`, `tcp://ADDRESS:PORT`, and a bare absolute path.
-fn parse_host(host: &str) -> Result<Door, String> {
+fn parse_host(host: &str, places: &Places) -> Result<Door, String> {
     if let Some(path) = host.strip_prefix("unix://") {
         if path.is_empty() {
-            return Ok(Door::Unix(PathBuf::from(DEFAULT_SOCKET)));
+            return Ok(Door::Unix(places.socket.clone()));
         }
         return Ok(Door::Unix(PathBuf::from(path)));
     }
@@ -189,7 +217,7 @@ mod tests {
     #[test]
     fn hosts() {
         let check = |host: &str, expected: &str| {
-            let got = match parse_host(host) {
+            let got = match parse_host(host, &Places::default()) {
                 Ok(Door::Unix(path)) => format!("unix {}", path.display()),
                 Ok(Door::Tcp(address)) => format!("tcp {address}"),
                 Ok(Door::InProcess { .. }) => "in process".to_owned(),

@@ -8,7 +8,7 @@ mod error;
 mod lines;
 mod request;
 
-pub(crate) use door::{DEFAULT_SOCKET, chain, choose, directories};
+pub(crate) use door::{Door, Places, chain, choose, directories};
 pub(crate) use error::ClientError;
 pub(crate) use lines::Lines;
 pub(crate) use request::{Client, Hijacked, Payload, escape, query};

@@ -7,7 +7,7 @@ use cooper_daemon::{Engine, Listener, PidFile};
 use super::create::usage;
 use crate::args::root::Global;
 use crate::args::system::{DaemonArgs, LogLevel};
-use crate::client::{DEFAULT_SOCKET, chain, directories};
+use crate::client::{chain, directories};
 use crate::failure::{Failure, Result};
 use crate::session::{Signals, signal_number};
 
@@ -36,7 +36,7 @@ pub(super) async fn run(global: &Global, args: DaemonArgs) -> Result {
             global
                 .host
                 .clone()
-                .unwrap_or_else(|| format!("unix://{DEFAULT_SOCKET}")),
+                .unwrap_or_else(|| format!("unix://{}", global.places.socket.display())),
         );
     }
     let sockets = hosts

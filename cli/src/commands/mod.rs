@@ -29,11 +29,12 @@ mod save;
 mod start;
 mod tag;
 mod top;
+mod unshare;
 mod verb;
 mod version;
 
 pub(crate) use print::talk;
-pub(crate) use verb::perform;
+pub(crate) use verb::{perform, prepare};
 
 /// Sends what the engine logs to stderr; `COOPER_LOG` (env-filter syntax) overrides the level.
 fn log_to_stderr(level: tracing::Level) {

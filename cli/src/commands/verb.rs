@@ -3,15 +3,45 @@
 use super::lifecycle::Action;
 use super::{
     attach, build, completion, create, daemon, df, events, exec, history, images, import, info, inspect,
-    lifecycle, load, logs, prune, ps, pull, registry, rmi, run, save, start, tag, top, version,
+    lifecycle, load, logs, prune, ps, pull, registry, rmi, run, save, start, tag, top, unshare, version,
 };
-use crate::args::root::{Cli, ContainerVerb, Global, ImageVerb, Verb};
+use crate::args::root::{Cli, ContainerVerb, ImageVerb, Verb};
 use crate::args::system::{ObjectType, RegistryVerb, SystemVerb};
-use crate::client::{Client, choose};
+use crate::client::{Client, Door, Places, choose};
 use crate::failure::{Failure, Result};
 
-/// Does what was asked.
-pub(crate) async fn perform(cli: Cli) -> Result {
+/// `--host` without a path: the default socket.
+const DEFAULT_HOST: &str = "unix://";
+
+/// Settles which engine is used. If it is to be in this process and the user is not root, the process enters the user's
+/// namespace, so this must come before there is a second thread.
+pub(crate) fn prepare(mut cli: Cli) -> Result<(Cli, Option<Door>)> {
+    let is_engine = matches!(
+        &cli.verb,
+        Verb::Daemon(_) | Verb::Registry(RegistryVerb::Serve(_)) | Verb::Unshare(_)
+    );
+    let user = match (&cli.verb, &cli.global.host) {
+        (Verb::Completion(_) | Verb::Man(_), _) => return Ok((cli, None)),
+        // An engine that is named needs none of the user's directories.
+        (_, Some(host)) if !is_engine && host != DEFAULT_HOST => None,
+        _ => cooper_daemon::rootless::User::detect()?,
+    };
+    if let Some(user) = &user {
+        cli.global.places = Places::of_user(user);
+    }
+    let door = if is_engine {
+        None
+    } else {
+        Some(choose(&cli.global).map_err(Failure::new)?)
+    };
+    if let (Some(user), None | Some(Door::InProcess { .. })) = (&user, &door) {
+        user.enter()?;
+    }
+    Ok((cli, door))
+}
+
+/// Does what was asked, with the door that [`prepare`] has chosen.
+pub(crate) async fn perform(cli: Cli, door: Option<Door>) -> Result {
     let Cli { global, verb } = cli;
     match verb {
         // These need no engine, or are one.
@@ -19,21 +49,18 @@ pub(crate) async fn perform(cli: Cli) -> Result {
         Verb::Man(args) => completion::manual(&args),
         Verb::Daemon(args) => daemon::run(&global, args).await,
         Verb::Registry(RegistryVerb::Serve(args)) => registry::serve(&global, &args).await,
+        Verb::Unshare(args) => unshare::run(&global, &args),
         verb => {
             if global.debug {
                 super::log_to_stderr(tracing::Level::DEBUG);
             }
-            dispatch(&connect(&global)?, verb).await
+            let door = door.ok_or_else(|| Failure::new("no engine was chosen"))?;
+            if let Some(warning) = door.warning() {
+                super::print::warning(&warning);
+            }
+            dispatch(&Client::new(door), verb).await
         }
     }
-}
-
-fn connect(global: &Global) -> Result<Client> {
-    let door = choose(global).map_err(Failure::new)?;
-    if let Some(warning) = door.warning() {
-        super::print::warning(&warning);
-    }
-    Ok(Client::new(door))
 }
 
 async fn dispatch(client: &Client, verb: Verb) -> Result {
@@ -96,7 +123,7 @@ async fn dispatch(client: &Client, verb: Verb) -> Result {
         Verb::Events(args) => events::run(client, &args).await,
         Verb::Info(args) | Verb::System(SystemVerb::Info(args)) => info::run(client, &args).await,
         Verb::Version(args) => version::run(client, &args).await,
-        Verb::Completion(_) | Verb::Man(_) | Verb::Daemon(_) | Verb::Registry(_) => {
+        Verb::Completion(_) | Verb::Man(_) | Verb::Daemon(_) | Verb::Registry(_) | Verb::Unshare(_) => {
             unreachable!("handled by `perform`, which has no client for them")
         }
     }

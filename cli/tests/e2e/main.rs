@@ -6,6 +6,7 @@
     reason = "a test without the standard harness"
 )]
 
+mod account;
 mod build;
 mod clients;
 mod crash;
@@ -13,6 +14,8 @@ mod daemon;
 mod events;
 mod image;
 mod lifecycle;
+mod rootless;
+mod rootless_engines;
 mod run;
 mod world;
 
@@ -35,6 +38,8 @@ fn main() -> ExitCode {
         events::TESTS,
         lifecycle::TESTS,
         clients::TESTS,
+        rootless::TESTS,
+        rootless_engines::TESTS,
     ]
     .concat();
     let missing = world::missing();
@@ -58,5 +63,7 @@ fn main() -> ExitCode {
             .with_ignored_flag(false)
         })
         .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    account::remove();
+    conclusion.exit_code()
 }

@@ -11,6 +11,7 @@ use cooper_registry::digest::Digest;
 use cooper_registry::oci::Platform;
 use cooper_runner::cgroup;
 use cooper_runner::container::Status;
+use cooper_runner::rootless;
 
 use super::containers::summary::{self, summarise};
 use super::images::list::{for_version, summaries};
@@ -110,6 +111,8 @@ fn describe(engine: &Engine) -> ApiResult<api::Info> {
     let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let confined = rootless::in_user_namespace();
+    let limits = cgroup::is_delegated();
     let cgroup_version = match cgroup::detect() {
         cgroup::Layout::V1 => "1",
         cgroup::Layout::V2 => "2",
@@ -134,18 +137,19 @@ fn describe(engine: &Engine) -> ApiResult<api::Info> {
             authorization: None,
             log: ["json-file", "none"].map(str::to_owned).to_vec(),
         },
-        memory_limit: true,
-        swap_limit: true,
-        cpu_cfs_period: true,
-        cpu_cfs_quota: true,
-        cpu_shares: true,
-        cpu_set: true,
-        pids_limit: true,
+        memory_limit: limits,
+        swap_limit: limits,
+        cpu_cfs_period: limits,
+        cpu_cfs_quota: limits,
+        cpu_shares: limits,
+        cpu_set: limits,
+        pids_limit: limits,
         ipv4_forwarding: read("/proc/sys/net/ipv4/ip_forward").trim() == "1",
         n_fd: std::fs::read_dir("/proc/self/fd").map_or(-1, |entries| number(entries.count())),
         system_time: jiff::Timestamp::now().to_string(),
         logging_driver: "json-file".to_owned(),
-        cgroup_driver: "cgroupfs".to_owned(),
+        // Docker's word for a daemon that has no groups to give.
+        cgroup_driver: if limits { "cgroupfs" } else { "none" }.to_owned(),
         cgroup_version: cgroup_version.to_owned(),
         kernel_version: kernel_version(),
         operating_system: operating_system(&read("/etc/os-release")),
@@ -177,7 +181,15 @@ fn describe(engine: &Engine) -> ApiResult<api::Info> {
             ..Default::default()
         },
         live_restore_enabled: true,
-        security_options: vec!["name=seccomp,profile=builtin".to_owned()],
+        security_options: [
+            ("name=seccomp,profile=builtin", true),
+            ("name=rootless", confined),
+        ]
+        .into_iter()
+        .filter(|(_, is_on)| *is_on)
+        .map(|(option, _)| option.to_owned())
+        .collect(),
+        warnings: (!limits).then(|| vec!["No cgroups are delegated to this user: no limits".to_owned()]),
         ..api::Info::default()
     })
 }

@@ -159,7 +159,10 @@ mod tests {
             "Ulimits":[],"MaskedPaths":null,"ReadonlyPaths":null}"#;
         check(defaults, Ok(()));
         check(r#"{"NetworkMode":"host"}"#, Ok(()));
-        check(r#"{"NetworkMode":"none","RestartPolicy":{"Name":"always"}}"#, Ok(()));
+        check(
+            r#"{"NetworkMode":"none","RestartPolicy":{"Name":"always"}}"#,
+            Ok(()),
+        );
         check("{}", Err(NO_BRIDGE));
         check(r#"{"NetworkMode":"bridge"}"#, Err(NO_BRIDGE));
         check(r#"{"NetworkMode":"mine"}"#, Err("network mine not found"));

@@ -91,6 +91,18 @@ pub enum Error {
         /// What it should say.
         expected: &'static str,
     },
+    /// The directory holds a store whose files belong to other ids than this process has.
+    #[error(
+        "{root}: the store was made with the ids {found:?} of a user namespace, but here they are {here:?}"
+    )]
+    Ids {
+        /// The store directory.
+        root: PathBuf,
+        /// What its `ids` file says; empty for a store of root's.
+        found: String,
+        /// What it would say here.
+        here: String,
+    },
     /// The index failed.
     #[error("{path}: {source}")]
     Index {

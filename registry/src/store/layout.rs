@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::confined;
 use super::error::{Error, IoContext, Result};
 use crate::digest::{Algorithm, ChainId, DiffId, Digest};
 
@@ -64,7 +65,10 @@ impl Layout {
             root: root.to_owned(),
         };
         match read_format(&layout.root.join("format"))? {
-            Some(found) if found == FORMAT => Ok(layout),
+            Some(found) if found == FORMAT => {
+                layout.check_ids()?;
+                Ok(layout)
+            }
             Some(found) => Err(Error::Format {
                 root: layout.root,
                 found: found.trim_end().to_owned(),
@@ -101,11 +105,57 @@ impl Layout {
             make_dir(&self.root.join("layers").join(kind), 0o700)?;
         }
         super::reserve::renew(self);
+        self.write_ids(&confined::ids())?;
         let temporary = self.root.join(format!(".format-{}", random_id()?));
         write_file(&temporary, FORMAT.as_bytes(), true)?;
         let path = self.root.join("format");
         fs::rename(&temporary, &path).at(&path)?;
         sync_dir(&self.root)
+    }
+
+    /// A layer means something only with the ids it was made with, and only where overlayfs looks for the same marks. More
+    /// ids than there were are fine: an administrator has added some.
+    fn check_ids(&self) -> Result<()> {
+        let path = self.root.join("ids");
+        let found = match fs::File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            other => {
+                let mut text = String::new();
+                other
+                    .at(&path)?
+                    .take(1 << 16)
+                    .read_to_string(&mut text)
+                    .at(&path)?;
+                text
+            }
+        };
+        let here = confined::ids();
+        if found == here {
+            return Ok(());
+        }
+        let extended = !found.is_empty()
+            && found
+                .split(", ")
+                .all(|range| here.split(", ").any(|own| own == range));
+        if extended {
+            return self.write_ids(&here);
+        }
+        Err(Error::Ids {
+            root: self.root.clone(),
+            found,
+            here,
+        })
+    }
+
+    /// Nothing for root's.
+    fn write_ids(&self, ids: &str) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let temporary = self.root.join(format!(".ids-{}", random_id()?));
+        write_file(&temporary, ids.as_bytes(), true)?;
+        let path = self.root.join("ids");
+        fs::rename(&temporary, &path).at(&path)
     }
 
     pub(super) fn blob_dir(&self, algorithm: Algorithm) -> PathBuf {

@@ -7,13 +7,16 @@
 //! ```text
 //! <root>/                     0710
 //!   format                    "cooper-store 1\n"; another version is refused
+//!   ids                       only if made in a user namespace: what its ids are outside, "u 0 1000 1, …, g 0 1000 1, …"
 //!   reserve                   1 MiB of nothing, given up while something is deleted on a full disk
 //!   index.db, -wal, -shm      SQLite in WAL mode (schema in the `index` module, versioned by user_version)
 //!   blobs/<alg>/<hex>         0444, never modified; <alg> is sha256 or sha512
 //!   layers/<alg>/<hex>/       by DiffID: a layer that stands alone
 //!   layers/chain-<alg>/<hex>/ by ChainID: a foreign layer that leans on what lies below it (hard links into a lower layer,
 //!                             or entries whose parent directories have no entry of their own)
-//!     tree/                   an overlay lower directory: deletions are 0:0 devices and trusted.overlay.opaque
+//!     tree/                   an overlay lower directory: deletions are 0:0 devices and trusted.overlay.opaque; in the
+//!                             store of an unprivileged user user.overlay.opaque, and device nodes are empty files that
+//!                             user.cooper.device describes
 //!     layer.json              version, diffId, chainId, size, canonical, durable, boot
 //!     durable                 present once written back (only if layer.json says durable: false)
 //!   ingest/<id>               a blob being written; flock held by its writer; mode 0640: to be resumed
@@ -64,6 +67,7 @@
 mod blobs;
 mod cache;
 mod check;
+pub(crate) mod confined;
 mod error;
 mod gc;
 mod handle;

@@ -15,6 +15,9 @@ pub enum CgroupError {
     /// The group does not exist in any hierarchy.
     #[error("no such cgroup: {0}")]
     NotFound(String),
+    /// The container has no group, because its user may make none.
+    #[error("the container has no cgroup: none is delegated to this user")]
+    NoGroup,
     /// A new group's path already holds processes.
     #[error("cgroup {0} already has processes")]
     InUse(PathBuf),
@@ -43,4 +46,18 @@ pub enum CgroupError {
     /// Removing went on after each failure; these are all of them.
     #[error("removing cgroup: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Delete(Vec<Self>),
+}
+
+impl CgroupError {
+    /// Whether the caller lacks the right to make groups, or there is no place to make them.
+    pub(super) fn is_forbidden(&self) -> bool {
+        match self {
+            Self::NotMounted => true,
+            Self::Io { source, .. } => matches!(
+                source.raw_os_error(),
+                Some(libc::EACCES | libc::EPERM | libc::EROFS)
+            ),
+            _ => false,
+        }
+    }
 }

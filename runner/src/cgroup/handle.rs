@@ -4,6 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use super::layout::{Layout, Mounts};
 use super::{CgroupError, DeviceRule, Resources, devices, v1, v2};
+use crate::rootless::in_user_namespace;
 
 /// A container's control group.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct Cgroup {
 enum Group {
     V1(v1::Group),
     V2(v2::Group),
+    /// An unprivileged user to whom no part of the tree is delegated: the processes stay where they are.
+    None,
 }
 
 impl Cgroup {
@@ -25,7 +28,7 @@ impl Cgroup {
     ///
     /// # Errors
     /// A bad path or rule, a group that has processes, no cgroup file system, a value that the kernel refuses. What was made
-    /// is removed again.
+    /// is removed again. In a user namespace that may make no groups there is none, with a warning if limits are asked for.
     pub fn create(
         path: &str,
         resources: &Resources,
@@ -34,28 +37,15 @@ impl Cgroup {
         let path = checked(path)?;
         rules.iter().try_for_each(devices::validate)?;
         resources.total_limit()?;
-        let mounts = Mounts::read()?;
-        match mounts.layout() {
-            Layout::V1 => {
-                let (group, warnings) = v1::Group::create(&mounts.v1_bases(), path, resources, rules)?;
-                Ok((
-                    Self {
-                        group: Group::V1(group),
-                    },
-                    warnings,
-                ))
+        let (group, warnings) = match Group::create(path, resources, rules) {
+            Err(error) if error.is_forbidden() && in_user_namespace() => {
+                let asked = *resources != Resources::default();
+                let warning = || format!("limits ignored: this user may make no cgroups: {error}");
+                (Group::None, asked.then(warning).into_iter().collect())
             }
-            Layout::V2 => {
-                let base = mounts.v2_base().ok_or(CgroupError::NotMounted)?;
-                let (group, warnings) = v2::Group::create(&base, path, resources, rules)?;
-                Ok((
-                    Self {
-                        group: Group::V2(group),
-                    },
-                    warnings,
-                ))
-            }
-        }
+            result => result?,
+        };
+        Ok((Self { group }, warnings))
     }
 
     /// Finds a group that [`Cgroup::create`] made, perhaps in another process.
@@ -85,6 +75,7 @@ impl Cgroup {
         match &self.group {
             Group::V1(group) => group.add_process(pid),
             Group::V2(group) => group.add_process(pid),
+            Group::None => Ok(()),
         }
     }
 
@@ -97,14 +88,14 @@ impl Cgroup {
     pub(crate) fn join(&self) -> Result<(), CgroupError> {
         match &self.group {
             Group::V1(group) => group.join(),
-            Group::V2(_) => Ok(()),
+            Group::V2(_) | Group::None => Ok(()),
         }
     }
 
     /// The directory for `CLONE_INTO_CGROUP`; v2 only.
     pub fn clone_into_fd(&self) -> Option<BorrowedFd<'_>> {
         match &self.group {
-            Group::V1(_) => None,
+            Group::V1(_) | Group::None => None,
             Group::V2(group) => Some(group.fd()),
         }
     }
@@ -117,6 +108,7 @@ impl Cgroup {
         match &self.group {
             Group::V1(group) => group.pids(),
             Group::V2(group) => group.pids(),
+            Group::None => Err(CgroupError::NoGroup),
         }
     }
 
@@ -125,6 +117,7 @@ impl Cgroup {
         match &self.group {
             Group::V1(group) => group.oom_killed(),
             Group::V2(group) => group.oom_killed(),
+            Group::None => false,
         }
     }
 
@@ -136,6 +129,7 @@ impl Cgroup {
         match &self.group {
             Group::V1(group) => group.freeze(),
             Group::V2(group) => group.freeze(),
+            Group::None => Err(CgroupError::NoGroup),
         }
     }
 
@@ -147,6 +141,7 @@ impl Cgroup {
         match &self.group {
             Group::V1(group) => group.thaw(),
             Group::V2(group) => group.thaw(),
+            Group::None => Ok(()),
         }
     }
 
@@ -158,6 +153,7 @@ impl Cgroup {
         match &self.group {
             Group::V1(group) => group.kill_all(),
             Group::V2(group) => group.kill_all(),
+            Group::None => Err(CgroupError::NoGroup),
         }
     }
 
@@ -170,6 +166,7 @@ impl Cgroup {
         match &self.group {
             Group::V1(group) => group.apply(resources),
             Group::V2(group) => group.apply(resources),
+            Group::None => Err(CgroupError::NoGroup),
         }
     }
 
@@ -181,6 +178,28 @@ impl Cgroup {
         match self.group {
             Group::V1(group) => group.delete(),
             Group::V2(group) => group.delete(),
+            Group::None => Ok(()),
+        }
+    }
+}
+
+impl Group {
+    fn create(
+        path: &str,
+        resources: &Resources,
+        rules: &[DeviceRule],
+    ) -> Result<(Self, Vec<String>), CgroupError> {
+        let mounts = Mounts::read()?;
+        match mounts.layout() {
+            Layout::V1 => {
+                let (group, warnings) = v1::Group::create(&mounts.v1_bases(), path, resources, rules)?;
+                Ok((Self::V1(group), warnings))
+            }
+            Layout::V2 => {
+                let base = mounts.v2_base().ok_or(CgroupError::NotMounted)?;
+                let (group, warnings) = v2::Group::create(&base, path, resources, rules)?;
+                Ok((Self::V2(group), warnings))
+            }
         }
     }
 }

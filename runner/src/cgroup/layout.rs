@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::CgroupError;
+use crate::rootless::in_user_namespace;
 
 /// v1 hierarchies that a container's group is made in, if mounted.
 const V1_CONTROLLERS: [&str; 12] = [
@@ -35,6 +36,23 @@ pub enum Layout {
 /// Which interface this machine has. A machine without any counts as v2; making a group then fails.
 pub fn detect() -> Layout {
     Mounts::read().map_or(Layout::V2, |mounts| mounts.layout())
+}
+
+/// Whether groups can be made: in a user namespace only where a part of the tree is delegated to the user.
+pub fn is_delegated() -> bool {
+    if !in_user_namespace() {
+        return true;
+    }
+    let Ok(mounts) = Mounts::read() else { return false };
+    let bases: Vec<PathBuf> = match mounts.layout() {
+        Layout::V1 => mounts.v1_bases().into_values().collect(),
+        Layout::V2 => mounts.v2_base().into_iter().collect(),
+    };
+    !bases.is_empty() && bases.iter().all(|base| is_writable(base))
+}
+
+fn is_writable(dir: &Path) -> bool {
+    rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
 /// One mounted hierarchy.
@@ -136,9 +154,7 @@ impl Mounts {
 
     fn base(&self, mount: &Mount, controller: &str) -> PathBuf {
         let own = self.own.get(controller).map(String::as_str);
-        pick_base(mount, own, |dir| {
-            rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok()
-        })
+        pick_base(mount, own, is_writable)
     }
 }
 

@@ -8,6 +8,9 @@
 //! highest writable ancestor of the calling process's own group (a delegated subtree). All processes of one user get the
 //! same base, so an engine finds the group that another one made.
 //!
+//! An unprivileged user to whom nothing is delegated has no groups: containers then stay in their engine's, without limits
+//! and without being frozen.
+//!
 //! Limits are written before the first process enters. A limit whose controller is missing is a warning and not an error,
 //! as in Docker; a value that the kernel refuses is an error.
 
@@ -24,5 +27,5 @@ mod v2;
 pub use devices::docker_default_devices;
 pub use error::CgroupError;
 pub use handle::Cgroup;
-pub use layout::{Layout, detect};
+pub use layout::{Layout, detect, is_delegated};
 pub use resources::{DeviceRule, Resources};

@@ -7,6 +7,7 @@ use super::containers::Containers;
 use super::error::Error;
 use super::types::{Status, WaitCondition};
 use crate::cgroup::Cgroup;
+use crate::rootless::in_user_namespace;
 use crate::supervisor::Request;
 
 /// Docker's default stop timeout.
@@ -94,19 +95,40 @@ impl Containers {
         )
     }
 
-    /// Host pids in the container's cgroup (top).
+    /// Host pids in the container's cgroup (top), or in its PID namespace if it has no cgroup.
     ///
     /// # Errors
     /// [`Error::State`] if it does not run.
     pub fn pids(&self, id: &str) -> Result<Vec<i32>, Error> {
-        if !self.state(id)?.is_running() {
+        let state = self.state(id)?;
+        if !state.is_running() {
             return Err(Error::State {
                 id: id.to_owned(),
                 state: "not running".into(),
             });
         }
-        Cgroup::open(&self.spec(id)?.cgroup_path)
-            .and_then(|cgroup| cgroup.pids())
-            .map_err(|error| Error::Supervisor(error.to_string()))
+        match Cgroup::open(&self.spec(id)?.cgroup_path) {
+            Err(_) if in_user_namespace() => Ok(pids_of_namespace(state.pid)),
+            group => group
+                .and_then(|group| group.pids())
+                .map_err(|error| Error::Supervisor(error.to_string())),
+        }
     }
+}
+
+/// All processes in the PID namespace of `first`, itself among them.
+fn pids_of_namespace(first: i32) -> Vec<i32> {
+    let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let Some(wanted) = namespace(first) else {
+        return Vec::new();
+    };
+    let mut pids: Vec<i32> = std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| namespace(*pid).as_ref() == Some(&wanted))
+        .collect();
+    pids.sort_unstable();
+    pids
 }

@@ -1,4 +1,5 @@
-//! `/dev`: nodes and links relative to a handle on its tmpfs, never by path (CVE-2026-41579).
+//! `/dev`: nodes and links relative to a handle on its tmpfs, never by path (CVE-2026-41579). In a user namespace the nodes
+//! are mounts of the host's.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,6 +10,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid, makedev};
 
 use super::error::{Doing, Result, SetupError};
+use super::mounts::clone_tree;
+use super::rootfs::attach;
+use crate::rootless::in_user_namespace;
 
 /// (name, major, minor); all mode 0666 (moby `specconv`, runc `AllowedDevices`).
 const NODES: [(&str, u32, u32); 6] = [
@@ -92,39 +96,51 @@ fn collect(dir: &Path, below: &Path, found: &mut Vec<HostDevice>, depth: u32) {
 
 /// Fills a fresh tmpfs. The caller's umask is 0.
 pub(super) fn populate(dev: &OwnedFd, host: &[HostDevice]) -> Result<()> {
+    let borrow = in_user_namespace();
     for (name, major, minor) in NODES {
-        rustix::fs::mknodat(
-            dev,
-            name,
-            FileType::CharacterDevice,
-            Mode::from_raw_mode(0o666),
-            makedev(major, minor),
-        )
-        .doing(format_args!("create /dev/{name}"))?;
+        let device = makedev(major, minor);
+        if borrow {
+            borrow_node(dev, Path::new(name), FileType::CharacterDevice, device)?;
+            continue;
+        }
+        let mode = Mode::from_raw_mode(0o666);
+        rustix::fs::mknodat(dev, name, FileType::CharacterDevice, mode, device)
+            .doing(format_args!("create /dev/{name}"))?;
     }
     for (name, target) in LINKS {
         rustix::fs::symlinkat(target, dev, name).doing(format_args!("create /dev/{name}"))?;
     }
     for device in host {
-        add_host_device(dev, device);
+        if borrow {
+            make_ancestors(dev, &device.path);
+            // Left out like one that cannot be made.
+            let _ = borrow_node(dev, &device.path, device.kind, device.device);
+        } else {
+            add_host_device(dev, device);
+        }
     }
     Ok(())
 }
 
+/// In a user namespace nobody makes device nodes: the host's is mounted over an empty file, after a look at what it is.
+fn borrow_node(dev: &OwnedFd, name: &Path, kind: FileType, device: u64) -> Result<()> {
+    let action = || format!("mount the host's /dev/{}", name.display());
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let node = rustix::fs::openat(CWD, Path::new("/dev").join(name), flags, Mode::empty()).doing(action())?;
+    let stat = rustix::fs::fstat(&node).doing(action())?;
+    if FileType::from_raw_mode(stat.st_mode) != kind || stat.st_rdev != device {
+        return Err(SetupError::other(format!("{}: it is another device", action())));
+    }
+    let create = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
+    rustix::fs::openat(dev, name, create, Mode::from_raw_mode(0o666)).doing(action())?;
+    let target = rustix::fs::openat(dev, name, flags, Mode::empty()).doing(action())?;
+    let tree = clone_tree(&node, false).doing(action())?;
+    attach(tree, target).doing(action())
+}
+
 /// A node that exists already (null, tty) or cannot be made is left out, as Docker leaves out what it cannot stat.
 fn add_host_device(dev: &OwnedFd, device: &HostDevice) {
-    for ancestor in device
-        .path
-        .ancestors()
-        .skip(1)
-        .collect::<Vec<_>>()
-        .into_iter()
-        .rev()
-    {
-        if !ancestor.as_os_str().is_empty() {
-            let _ = rustix::fs::mkdirat(dev, ancestor, Mode::from_raw_mode(0o755));
-        }
-    }
+    make_ancestors(dev, &device.path);
     let mode = Mode::from_raw_mode(device.mode);
     if rustix::fs::mknodat(dev, &device.path, device.kind, mode, device.device).is_ok() {
         let (uid, gid) = device.owner;
@@ -136,6 +152,14 @@ fn add_host_device(dev: &OwnedFd, device: &HostDevice) {
             Some(Gid::from_raw(gid)),
             flags,
         );
+    }
+}
+
+fn make_ancestors(dev: &OwnedFd, path: &Path) {
+    for ancestor in path.ancestors().skip(1).collect::<Vec<_>>().into_iter().rev() {
+        if !ancestor.as_os_str().is_empty() {
+            let _ = rustix::fs::mkdirat(dev, ancestor, Mode::from_raw_mode(0o755));
+        }
     }
 }
 

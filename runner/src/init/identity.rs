@@ -13,6 +13,7 @@ use super::error::{Doing, Result, SetupError};
 use super::paths::Root;
 use super::sysctl::Proc;
 use crate::caps::CapSet;
+use crate::rootless::{IdMap, in_user_namespace};
 use crate::spec::ProcessSpec;
 use crate::sys;
 use crate::user::{self, UserIds};
@@ -110,6 +111,23 @@ pub(super) fn own_streams(user: &UserIds) {
     }
 }
 
+/// The kernel says only that an argument is invalid.
+fn check_mapped(user: &UserIds) -> Result<()> {
+    if !in_user_namespace() {
+        return Ok(());
+    }
+    let check =
+        |kind: &str, file: &str, map: IdMap, ids: &[u32]| match ids.iter().find(|id| !map.contains(**id)) {
+            Some(id) => Err(SetupError::other(format!(
+                "run as {kind} {id}: not one of the ids of this user namespace, {map} ({file} gives more)"
+            ))),
+            None => Ok(()),
+        };
+    check("user", "/etc/subuid", IdMap::of_users(), &[user.uid])?;
+    check("group", "/etc/subgid", IdMap::of_groups(), &user.groups)?;
+    check("group", "/etc/subgid", IdMap::of_groups(), &[user.gid])
+}
+
 /// Becomes `user` with exactly `caps` in the bounding, permitted and effective sets and nothing in the inheritable and
 /// ambient ones (CVE-2022-24769, CVE-2022-29162). A user other than root loses the effective set again at execve.
 pub(super) fn become_user(user: &UserIds, caps: CapSet) -> Result<()> {
@@ -126,7 +144,12 @@ pub(super) fn become_user(user: &UserIds, caps: CapSet) -> Result<()> {
     }
     rustix::thread::set_keep_capabilities(true).doing("keep capabilities")?;
     let groups: Vec<Gid> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    rustix::thread::set_thread_groups(&groups).doing("set supplementary groups")?;
+    check_mapped(user)?;
+    match rustix::thread::set_thread_groups(&groups) {
+        // A user namespace without /etc/subgid: its groups are frozen.
+        Err(Errno::PERM) if in_user_namespace() => {}
+        result => result.doing("set supplementary groups")?,
+    }
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     rustix::thread::set_thread_res_gid(gid, gid, gid).doing("set gid")?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).doing("set uid")?;

@@ -16,7 +16,7 @@ use super::sysctl::Proc;
 use crate::caps::CapSet;
 use crate::cgroup::Cgroup;
 use crate::seccomp::Insn;
-use crate::spec::ProcessSpec;
+use crate::spec::{NetworkMode, ProcessSpec};
 use crate::sys;
 
 /// All that the child needs; it was cloned into the container's PID namespace.
@@ -26,6 +26,7 @@ pub(crate) struct JoinPlan<'a> {
     /// pidfd of the container's first process.
     pub(crate) target: BorrowedFd<'a>,
     pub(crate) container: &'a str,
+    pub(crate) network: NetworkMode,
     /// The group that the child moves itself into.
     pub(crate) group: &'a Cgroup,
     pub(crate) caps: CapSet,
@@ -56,11 +57,14 @@ fn join(plan: &JoinPlan<'_>, sync: &Sync) -> Result<Program> {
     plan.group
         .join()
         .map_err(|error| SetupError::other(error.to_string()))?;
-    let namespaces = ThreadNameSpaceType::CONTROL_GROUP
+    let mut namespaces = ThreadNameSpaceType::CONTROL_GROUP
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
-        | ThreadNameSpaceType::NETWORK
         | ThreadNameSpaceType::MOUNT;
+    // The host's is the one that we are in, and one that a user namespace may not join.
+    if plan.network != NetworkMode::Host {
+        namespaces |= ThreadNameSpaceType::NETWORK;
+    }
     rustix::thread::move_into_thread_name_spaces(plan.target, namespaces)
         .doing("join the container's namespaces")?;
     rustix::process::umask(Mode::empty());

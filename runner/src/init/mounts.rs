@@ -11,7 +11,8 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 use super::error::{Doing, Result, SetupError};
 use super::paths::{Kind, Root, kind_of};
 use super::rootfs::{attach, host_handle};
-use crate::spec::{ContainerSpec, MountSource, MountSpec, Propagation};
+use crate::rootless::{IdMap, in_user_namespace};
+use crate::spec::{ContainerSpec, MountSource, MountSpec, NetworkMode, Propagation};
 use crate::sys::{MountAttr, set_mount_attr};
 
 /// A host file bound read-write over a file of the container (`/etc/hosts`).
@@ -93,7 +94,7 @@ pub(super) fn mount_defaults(root: &mut Root, spec: &ContainerSpec, cgroup: &Cgr
     let shm_size = spec.shm_size.to_string();
 
     // Never left out: a mount on top must be another procfs, see `refuse_proc`.
-    mount_no_links(root, "/proc", "proc", &[], INERT)?;
+    mount_no_links(root, "/proc", "proc", &[], INERT).map_err(covered)?;
     let mut defaults = Defaults {
         dev: None,
         devpts: None,
@@ -109,12 +110,11 @@ pub(super) fn mount_defaults(root: &mut Root, spec: &ContainerSpec, cgroup: &Cgr
         )?;
         defaults.dev = Some(dev);
         if wanted("/dev/pts") {
-            let options = [
-                ("newinstance", ""),
-                ("ptmxmode", "0666"),
-                ("mode", "0620"),
-                ("gid", "5"),
-            ];
+            let mut options = vec![("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
+            // The group `tty`, unless the user namespace has no such id.
+            if !in_user_namespace() || IdMap::of_groups().contains(5) {
+                options.push(("gid", "5"));
+            }
             let pts = mount_no_links(root, "/dev/pts", "devpts", &options, NOSUID | NOEXEC)?;
             defaults.devpts = Some(pts);
         }
@@ -137,12 +137,45 @@ pub(super) fn mount_defaults(root: &mut Root, spec: &ContainerSpec, cgroup: &Cgr
         }
     }
     if wanted("/sys") {
-        mount_no_links(root, "/sys", "sysfs", &[], INERT | read_only)?;
+        mount_sys(root, spec, read_only)?;
         if wanted("/sys/fs/cgroup") {
             mount_cgroups(root, cgroup, read_only)?;
         }
     }
     Ok(defaults)
+}
+
+/// A sysfs of the container's network namespace. A user namespace may mount one only if it owns that network namespace,
+/// and if nothing of the host's is covered (`mount_too_revealing` in the kernel); else the container gets the host's.
+fn mount_sys(root: &mut Root, spec: &ContainerSpec, read_only: MountAttrFlags) -> Result<()> {
+    let confined = in_user_namespace();
+    if !(confined && spec.network == NetworkMode::Host) {
+        match mount_no_links(root, "/sys", "sysfs", &[], INERT | read_only) {
+            Err(error) if confined && error.message.ends_with("operation not permitted") => {}
+            result => return result.map(drop),
+        }
+    }
+    let action = "mount the host's /sys";
+    let tree = host_handle(Path::new("/sys"))
+        .and_then(|handle| clone_tree(handle, true))
+        .doing(action)?;
+    set_mount_attr(&tree, true, MountAttr::propagation(libc::MS_PRIVATE)).doing(action)?;
+    let attributes = u64::from((INERT | read_only).bits());
+    set_mount_attr(&tree, true, MountAttr::set(attributes)).doing(action)?;
+    let target = root.make_no_links(Path::new("/sys"))?;
+    attach(tree, target).doing(action)
+}
+
+/// What the kernel does not tell.
+pub(super) fn covered(error: SetupError) -> SetupError {
+    if in_user_namespace() && error.message.ends_with("operation not permitted") {
+        let message = format!(
+            "{}: parts of this machine's own /proc are covered by other mounts, as in a container",
+            error.message
+        );
+        return SetupError { message, ..error };
+    }
+    error
 }
 
 /// Handles on default mounts.

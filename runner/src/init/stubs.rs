@@ -224,6 +224,8 @@ fn has_foreign_xattrs(dir: &OwnedFd) -> rustix::io::Result<bool> {
         &b""[..],
         b"trusted.overlay.origin",
         b"trusted.overlay.impure",
+        b"user.overlay.origin",
+        b"user.overlay.impure",
         b"security.selinux",
     ];
     Ok(names[..length]

@@ -8,7 +8,8 @@ use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
 use super::error::{Doing, Result, SetupError};
-use super::mounts::new_fs;
+use super::mounts::{covered, new_fs};
+use crate::rootless::in_user_namespace;
 use crate::spec::NetworkMode;
 
 /// A procfs that only this process knows: the container cannot put anything over its files (CVE-2025-52881).
@@ -23,6 +24,7 @@ impl Proc {
             | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         new_fs("proc", &[], attributes)
             .doing("mount a private procfs")
+            .map_err(covered)
             .map(Self)
     }
 
@@ -35,7 +37,8 @@ impl Proc {
     }
 }
 
-/// What moby sets for containers with a network namespace of their own.
+/// What moby sets for containers with a network namespace of their own; the second not in a user namespace, where the
+/// range would hold groups that do not exist.
 const NETWORK_DEFAULTS: [(&str, &str); 2] = [
     ("net.ipv4.ip_unprivileged_port_start", "0"),
     ("net.ipv4.ping_group_range", "0 2147483647"),
@@ -44,10 +47,12 @@ const NETWORK_DEFAULTS: [(&str, &str); 2] = [
 /// Writes Docker's defaults and the spec's sysctls, which have passed [`validate`].
 pub(super) fn apply(proc: &Proc, sysctls: &BTreeMap<String, String>, network: NetworkMode) -> Result<()> {
     if network != NetworkMode::Host {
-        for (key, value) in NETWORK_DEFAULTS
-            .iter()
-            .filter(|(key, _)| !sysctls.contains_key(*key))
-        {
+        let defaults = if in_user_namespace() {
+            &NETWORK_DEFAULTS[..1]
+        } else {
+            &NETWORK_DEFAULTS[..]
+        };
+        for (key, value) in defaults.iter().filter(|(key, _)| !sysctls.contains_key(*key)) {
             match write(proc, key, value) {
                 // IPv4 may be compiled out.
                 Ok(()) | Err(Errno::NOENT) => {}

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::WaitIdOptions;
 use rustix::thread::ThreadNameSpaceType;
@@ -17,6 +18,7 @@ use crate::init::{
     self, CgroupView, FileMount, JoinPlan, Message, Result, SetupError, StartPlan, Stdio, Stub, Sync,
     run_join, run_start,
 };
+use crate::rootless::in_user_namespace;
 use crate::seccomp::{self, Insn, Profile, Program, Target};
 use crate::spec::{ContainerSpec, NetworkMode, ProcessSpec, SeccompMode};
 use crate::sys::{self, Cloned};
@@ -137,6 +139,7 @@ pub(super) fn join(
         process,
         target: target.as_fd(),
         container: &spec.id,
+        network: spec.network,
         group: cgroup,
         caps,
         seccomp: seccomp
@@ -155,7 +158,12 @@ pub(super) fn join(
         drop(ours);
         run_join(&plan, &theirs)
     }
-    let restored = rustix::thread::move_into_link_name_space(own.as_fd(), None);
+    let restored = match rustix::thread::move_into_link_name_space(own.as_fd(), None) {
+        // The host's PID namespace does not take back what is in a user namespace. A supervisor clones for its container
+        // only, so its later children are born in the right one too.
+        Err(Errno::PERM) if in_user_namespace() => Ok(()),
+        result => result,
+    };
     let Cloned::Parent { pid, pidfd } = cloned.map_err(other)? else {
         return Err(SetupError::other("clone returned twice in one process"));
     };

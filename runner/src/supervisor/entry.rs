@@ -7,10 +7,12 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::pipe::PipeFlags;
 use rustix::process::DumpableBehavior;
 
 use super::build;
 use super::monitor::Monitor;
+use crate::rootless;
 use crate::sys::{self, Cloned};
 
 /// `argv[0]` under which `cooper` re-executes itself as a supervisor; `main` must test it before anything else.
@@ -49,10 +51,16 @@ fn take_standard_streams() -> io::Result<(OwnedFd, OwnedFd)> {
 
 fn container(data: PathBuf, exec: PathBuf, id: String) -> io::Result<()> {
     let (listener, lock) = take_standard_streams()?;
+    let (announced, announcing) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     // The first process ends at once, so that the engine has no child to reap and we survive it.
     if let Cloned::Parent { .. } = sys::clone_process(0, None)? {
+        drop(announcing);
+        // Not before the second one keeps the user's namespace findable: the engine could end right after us.
+        rustix::io::retry_on_intr(|| rustix::io::read(&announced, &mut [0_u8][..]))?;
         return Ok(());
     }
+    rootless::announce_inherited();
+    drop((announced, announcing));
     rustix::process::setsid()?;
     let listener = UnixListener::from(listener);
     listener.set_nonblocking(true)?;
@@ -62,6 +70,7 @@ fn container(data: PathBuf, exec: PathBuf, id: String) -> io::Result<()> {
 fn build_step() -> io::Result<()> {
     let (socket, null) = take_standard_streams()?;
     drop(null);
+    rootless::announce_inherited();
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     rustix::process::setsid()?;
     build::run(&UnixStream::from(socket))

@@ -13,10 +13,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use rustix::fs::{CWD, MemfdFlags, SealFlags};
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
 use super::ARGV0;
+use crate::rootless;
 use crate::sys::{MountAttr, set_mount_attr};
 
 /// Protected handle on the running binary, made once per engine process.
@@ -31,11 +33,32 @@ fn executable() -> io::Result<&'static OwnedFd> {
 
 fn read_only_mount() -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = rustix::mount::open_tree(CWD, "/proc/self/exe", flags)?;
+    let tree = match rustix::mount::open_tree(CWD, "/proc/self/exe", flags) {
+        // It is on a mount of the namespace that this process has left (see `rootless`), and the same file is on one here.
+        Err(Errno::INVAL) => {
+            let file = same_file_here()?;
+            rustix::mount::open_tree(&file, "", flags | OpenTreeFlags::AT_EMPTY_PATH)?
+        }
+        result => result?,
+    };
     let mut attr = MountAttr::set(MountAttr::RDONLY);
     attr.propagation = libc::MS_PRIVATE;
     set_mount_attr(&tree, false, attr)?;
     Ok(tree)
+}
+
+/// The running binary by its path, if that still leads to it.
+fn same_file_here() -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let exe = rustix::fs::fstat(rustix::fs::open("/proc/self/exe", flags, Mode::empty())?)?;
+    let path = rustix::fs::readlink("/proc/self/exe", Vec::new())?;
+    let file = rustix::fs::open(&path, flags, Mode::empty())?;
+    let found = rustix::fs::fstat(&file)?;
+    if (found.st_dev, found.st_ino) == (exe.st_dev, exe.st_ino) {
+        Ok(file)
+    } else {
+        Err(io::ErrorKind::NotFound.into())
+    }
 }
 
 fn sealed_copy() -> io::Result<OwnedFd> {
@@ -58,6 +81,7 @@ fn command() -> io::Result<Command> {
     let executable = executable()?;
     let mut command = Command::new(format!("/proc/self/fd/{}", executable.as_raw_fd()));
     command.arg0(ARGV0).env_clear();
+    rootless::inherit(&mut command);
     Ok(command)
 }
 

@@ -14,6 +14,6 @@ pub use mount::{MountAttr, set_mount_attr};
 pub use process::{
     CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS, Cloned, clone_process, close_range,
     close_range_cloexec, execve, exit_now, pidfd_send_signal, reset_signals, set_hostname, set_rlimit,
-    unshare_cgroup_namespace, unshare_mount_namespace,
+    unshare_cgroup_namespace, unshare_mount_namespace, unshare_user_namespace,
 };
 pub use security::{bring_loopback_up, join_session_keyring, load_seccomp};

@@ -236,6 +236,18 @@ pub fn unshare_cgroup_namespace() -> io::Result<()> {
     }
 }
 
+/// Makes the calling process, which must be single-threaded, a member of a new user namespace without any mapping.
+///
+/// # Errors
+/// What unshare(2) says.
+pub fn unshare_user_namespace() -> io::Result<()> {
+    // SAFETY: CLONE_NEWUSER changes credentials only; it shares or unshares no memory or descriptor.
+    match unsafe { libc::unshare(libc::CLONE_NEWUSER) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Gives the calling thread alone a mount namespace, a root and a working directory of its own.
 ///
 /// # Errors

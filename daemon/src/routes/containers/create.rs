@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use cooper_registry::store::Image;
+use cooper_runner::cgroup::{Resources, is_delegated};
 use cooper_runner::container;
 use cooper_runner::spec::{MountSource, MountSpec, NetworkMode, Propagation};
 
@@ -19,6 +20,9 @@ use crate::routes::system::cpus;
 use crate::translate::{
     Input, Translated, generate_name, is_valid_name, merge_image_config, normalise_host_config, translate,
 };
+
+/// Limits were asked of an engine that may make no groups.
+const NO_CGROUPS: &str = "No cgroups are delegated to this user. Limitation discarded.";
 
 /// Attempts to find a free generated name; with digits there are 160 000.
 const NAME_ATTEMPTS: usize = 20;
@@ -81,6 +85,9 @@ fn create_container(
         cpus: cpus(),
     };
     let mut translated = translate(&input)?;
+    if translated.spec.resources != Resources::default() && !is_delegated() {
+        translated.warnings.push(NO_CGROUPS.to_owned());
+    }
     prepare_host_paths(&translated)?;
     engine.pin_image(&id, &image)?;
     let created = publish(engine, name, &id, &image, request, &mut translated, &dir);

@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
+use super::super::confined::{DEVICE, is_confined, parse_device_note};
 use super::super::error::{Error, IoContext, Result};
 use super::encode::{Entry, Flag, header};
-use super::xattr::{Target, in_layer};
+use super::xattr::{Target, in_layer, overlay_opaque};
 use super::{OPAQUE, WHITEOUT, padding};
 
 /// Deeper trees than this are refused: every level holds a descriptor.
@@ -200,6 +201,16 @@ impl TreeWalk {
             }
             self.links.insert(key, full.clone());
         }
+        let note = attributes
+            .get(DEVICE)
+            .filter(|_| is_confined() && stat.st_size == 0);
+        if let Some((character, (major, minor))) = note.and_then(|note| parse_device_note(note)) {
+            let flag = if character { Flag::Char } else { Flag::Block };
+            let mut node = stat;
+            node.st_rdev = rustix::fs::makedev(major, minor);
+            self.push_header(&full, flag, &node, 0, b"", &layer_xattrs(attributes));
+            return Ok(false);
+        }
         let flag = match kind {
             FileType::RegularFile => Flag::Regular,
             FileType::Symlink => Flag::Symlink,
@@ -299,8 +310,9 @@ impl TreeWalk {
                 }
             }
         }
-        let opaque = |name: &[u8]| attributes.get(name).is_some_and(|value| value == b"y");
-        Ok(opaque(b"trusted.overlay.opaque") || opaque(b"user.overlay.opaque"))
+        Ok(attributes
+            .get(overlay_opaque())
+            .is_some_and(|value| value == b"y"))
     }
 }
 

@@ -6,8 +6,17 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr, lgetxattr, llistxattr, lsetxattr};
 use rustix::io::Errno;
 
-/// Overlay's mark of an opaque directory.
-pub(crate) const OVERLAY_OPAQUE: &[u8] = b"trusted.overlay.opaque";
+use super::super::confined::{DEVICE, is_confined};
+
+/// Overlay's mark of an opaque directory; in a user namespace overlays are mounted with `userxattr`.
+pub(crate) fn overlay_opaque() -> &'static [u8] {
+    if is_confined() {
+        b"user.overlay.opaque"
+    } else {
+        b"trusted.overlay.opaque"
+    }
+}
+
 const OVERLAY: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 
 /// Whether `name` is overlayfs's own bookkeeping, which never crosses a layer archive in either direction: a layer that
@@ -18,7 +27,7 @@ pub(crate) fn is_overlay(name: &[u8]) -> bool {
 
 /// Whether `name` belongs to a layer. Security labels other than file capabilities belong to the host.
 pub(crate) fn in_layer(name: &[u8]) -> bool {
-    if is_overlay(name) || name.contains(&b'=') || name.contains(&0) {
+    if is_overlay(name) || name.contains(&b'=') || name.contains(&0) || (name == DEVICE && is_confined()) {
         return false;
     }
     name == b"security.capability"
@@ -100,5 +109,5 @@ impl Target<'_> {
 
 /// Marks the open directory as opaque.
 pub(crate) fn set_opaque(dir: impl AsFd) -> Result<(), Errno> {
-    fsetxattr(dir, OVERLAY_OPAQUE, b"y", XattrFlags::empty())
+    fsetxattr(dir, overlay_opaque(), b"y", XattrFlags::empty())
 }

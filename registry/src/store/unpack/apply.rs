@@ -18,6 +18,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::super::confined::{device_note, is_confined, unmapped};
 use super::super::error::{Error, IoContext, Result};
 use super::super::tar::decode::{Kind, TarEntry, TarReader};
 use super::super::tar::xattr::{Target, set_opaque};
@@ -99,6 +100,15 @@ impl<'a> Applier<'a> {
                 })?;
                 set_node_meta(&parent, name, true, &Meta::of_entry(entry)).map_err(|e| refused(entry, e))
             }
+            Kind::Char | Kind::Block if is_confined() => {
+                let file = self.create(&parent, name, entry, |parent| new_file(parent, name))?;
+                let note = device_note(entry.kind == Kind::Char, entry.device);
+                let meta = Meta {
+                    device: Some(note),
+                    ..Meta::of_entry(entry)
+                };
+                set_file_meta(&file, &meta).map_err(|e| refused(entry, e))
+            }
             Kind::Char | Kind::Block | Kind::Fifo => {
                 let kind = match entry.kind {
                     Kind::Char => FileType::CharacterDevice,
@@ -165,6 +175,10 @@ impl<'a> Applier<'a> {
                 Err(Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => Ok(()),
                 Err(error) => Err(refused(entry, error)),
             },
+            Err(Errno::PERM) if is_confined() => Err(Error::entry(
+                &entry.path,
+                "a deletion is marked by a 0:0 device, which takes Linux 5.8 in a user namespace",
+            )),
             Err(error) => Err(refused(entry, error)),
         }
     }
@@ -420,6 +434,7 @@ impl<'a> Applier<'a> {
                                 gid: 0,
                                 mtime,
                                 xattrs: Vec::new(),
+                                device: None,
                             }
                         }
                     };
@@ -582,6 +597,15 @@ fn clean(path: &[u8]) -> Result<Components, &'static str> {
 fn refused(entry: &TarEntry, error: impl Into<Refusal>) -> Error {
     match error.into() {
         Refusal::Told(error) => error,
+        // What chown(2) says of an id that the user namespace does not have.
+        Refusal::System(Errno::INVAL) if let Some(reason) = unmapped(entry.uid, entry.gid) => {
+            Error::entry(&entry.path, reason)
+        }
+        // Setting an attribute is tolerated to fail but for those that a store cannot do without.
+        Refusal::System(Errno::OPNOTSUPP) if is_confined() => Error::entry(
+            &entry.path,
+            "the store's file system has no extended attributes of users (user.*)",
+        ),
         Refusal::System(error) => {
             let error = std::io::Error::from(error);
             match error.kind() {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
 
-use super::super::tar::xattr::{OVERLAY_OPAQUE, Target};
+use super::super::tar::xattr::{Target, overlay_opaque};
 
 /// What one layer says about a path.
 #[derive(Debug)]
@@ -59,5 +59,7 @@ pub(super) fn lookup(root: BorrowedFd<'_>, path: &[Vec<u8>]) -> Result<Lookup, E
 
 fn is_opaque(dir: &OwnedFd) -> Result<bool, Errno> {
     let attributes = Target::File(dir.as_fd()).all()?;
-    Ok(attributes.get(OVERLAY_OPAQUE).is_some_and(|value| value == b"y"))
+    Ok(attributes
+        .get(overlay_opaque())
+        .is_some_and(|value| value == b"y"))
 }

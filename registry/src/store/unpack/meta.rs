@@ -8,6 +8,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::super::confined::{DEVICE, is_confined};
 use super::super::tar::decode::TarEntry;
 use super::super::tar::xattr::{Target, in_layer};
 
@@ -19,6 +20,8 @@ pub(super) struct Meta {
     pub(super) gid: u32,
     pub(super) mtime: Timespec,
     pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The device node that a file stands for, as [`DEVICE`] has it.
+    pub(super) device: Option<Vec<u8>>,
 }
 
 impl Meta {
@@ -32,10 +35,13 @@ impl Meta {
                 tv_nsec: entry.mtime.1,
             },
             xattrs: entry.xattrs.clone(),
+            device: None,
         }
     }
 
     pub(super) fn of_file(stat: &Stat, target: Target<'_>) -> Result<Self, Errno> {
+        let xattrs = target.all()?;
+        let device = xattrs.get(DEVICE).filter(|_| is_confined()).cloned();
         Ok(Self {
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,
@@ -44,7 +50,8 @@ impl Meta {
                 tv_sec: stat.st_mtime,
                 tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
             },
-            xattrs: target.all()?.into_iter().collect(),
+            xattrs: xattrs.into_iter().collect(),
+            device,
         })
     }
 
@@ -76,6 +83,9 @@ pub(super) fn set_file_meta(file: &OwnedFd, meta: &Meta) -> Result<(), Errno> {
     fchown(file, Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)))?;
     fchmod(file, meta.raw_mode())?;
     meta.set_xattrs(Target::File(file.as_fd()))?;
+    if let Some(note) = &meta.device {
+        Target::File(file.as_fd()).set(DEVICE, note)?;
+    }
     futimens(file, &meta.times())
 }
 
