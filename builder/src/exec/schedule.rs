@@ -152,6 +152,7 @@ fn next(receiver: &Mutex<Receiver<Job>>) -> Option<Job> {
 fn work(environment: &Environment<'_>, step: &Step, inputs: &[(usize, Arc<RootFs>)]) -> Result<Done, Error> {
     environment.check_cancelled()?;
     let id = step.info.id;
+    tracing::debug!(step = %step.info.name, definition = step.definition.as_str(), "a step begins");
     let started = Instant::now();
     (environment.events)(Event::Started { step: id });
     match execute_step(environment, step, inputs) {

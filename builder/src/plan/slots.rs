@@ -43,6 +43,8 @@ impl Slots {
     pub(super) fn new(contexts: Vec<String>) -> Self {
         Self {
             contexts,
+            // That there is nothing is news at first.
+            renamed: true,
             ..Self::default()
         }
     }
