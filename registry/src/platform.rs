@@ -188,18 +188,22 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Platform>().unwrap().to_string(), expected, "{text}");
         }
-        for text in ["", "/", "linux/", "nosuch", "a/b/c/d", "linux/amd 64", "windows(1/amd64"] {
+        for text in [
+            "",
+            "/",
+            "linux/",
+            "nosuch",
+            "a/b/c/d",
+            "linux/amd 64",
+            "windows(1/amd64",
+        ] {
             assert!(text.parse::<Platform>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn machines() {
-        let same = |a: &str, b: &str| {
-            a.parse::<Platform>()
-                .unwrap()
-                .same_machine(&b.parse().unwrap())
-        };
+        let same = |a: &str, b: &str| a.parse::<Platform>().unwrap().same_machine(&b.parse().unwrap());
         assert!(same("linux/arm/v6", "linux/arm/v7"));
         assert!(!same("linux/arm", "linux/arm64"));
         assert!(!same("linux/amd64", "windows/amd64"));

@@ -55,7 +55,10 @@ fn config(
         .unwrap_or_default();
     let created = |step: usize| outcome.results.get(&step)?.layers.last()?.created.clone();
     let mut config = finish_image(&planned.state, &rootfs, &created, request)?;
-    set_platform(&mut config, (!request.platforms.is_empty()).then_some(&planned.platform));
+    set_platform(
+        &mut config,
+        (!request.platforms.is_empty()).then_some(&planned.platform),
+    );
     Ok((config, rootfs))
 }
 

@@ -140,7 +140,9 @@ impl Layout<'_> {
         if self.store.blob_info(digest)?.is_some() {
             return Ok(());
         }
-        let mut file = self.open(&blob_path(digest))?.take(descriptor.size.saturating_add(1));
+        let mut file = self
+            .open(&blob_path(digest))?
+            .take(descriptor.size.saturating_add(1));
         let mut ingest = self.store.ingest()?;
         let mut buffer = vec![0; BUFFER];
         loop {
@@ -164,7 +166,10 @@ impl Layout<'_> {
     }
 
     /// A manifest or index, which must have the digest that leads to it.
-    fn document<T: serde::de::DeserializeOwned>(&self, descriptor: &Descriptor) -> Result<(T, Vec<u8>), Error> {
+    fn document<T: serde::de::DeserializeOwned>(
+        &self,
+        descriptor: &Descriptor,
+    ) -> Result<(T, Vec<u8>), Error> {
         let (value, bytes) = self.json(&blob_path(&descriptor.digest), MAX_DOCUMENT)?;
         let mut hasher = descriptor.digest.algorithm().hasher();
         hasher.update(&bytes);
@@ -184,8 +189,8 @@ impl Layout<'_> {
         if bytes.len() as u64 > limit {
             return Err(problem(format_args!("{name} is longer than {limit} bytes")));
         }
-        let value = serde_json::from_slice(&bytes)
-            .map_err(|error| problem(format_args!("{name}: {error}")))?;
+        let value =
+            serde_json::from_slice(&bytes).map_err(|error| problem(format_args!("{name}: {error}")))?;
         Ok((value, bytes))
     }
 

@@ -134,6 +134,9 @@ mod tests {
         }
         let file = parse(b"FROM a\nONBUILD COPY a b\n", "Dockerfile").unwrap();
         let shown = format!("{:?}", file.stages[0].instructions[0].clone().relocated(target));
-        assert_eq!(shown.matches("start: 7654321").count(), shown.matches("Span {").count());
+        assert_eq!(
+            shown.matches("start: 7654321").count(),
+            shown.matches("Span {").count()
+        );
     }
 }

@@ -24,14 +24,7 @@ pub(super) fn action_key(action: &CopyAction, parent: &RootFs) -> Key {
     let mut key = Key::new(if action.unpack { "ADD" } else { "COPY" });
     key.add("rootfs", parent.identity());
     key.add("dest", &action.dest);
-    key.add(
-        "keeps-owner",
-        if is_context(action.from) {
-            "no"
-        } else {
-            "yes"
-        },
-    );
+    key.add("keeps-owner", if is_context(action.from) { "no" } else { "yes" });
     key.add_some("chown", action.chown.as_ref());
     key.add_some("chmod", action.mode.map(|mode| format!("{mode:o}")));
     for (source, _) in &action.sources {

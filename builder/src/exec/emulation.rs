@@ -168,8 +168,22 @@ fn header(architecture: &str) -> Option<Vec<u8>> {
         "s390x" => (true, true, 22),
         _ => return None,
     };
-    let half = |value: u16| if big { value.to_be_bytes() } else { value.to_le_bytes() };
-    let mut bytes = vec![0x7f, b'E', b'L', b'F', if wide { 2 } else { 1 }, if big { 2 } else { 1 }, 1];
+    let half = |value: u16| {
+        if big {
+            value.to_be_bytes()
+        } else {
+            value.to_le_bytes()
+        }
+    };
+    let mut bytes = vec![
+        0x7f,
+        b'E',
+        b'L',
+        b'F',
+        if wide { 2 } else { 1 },
+        if big { 2 } else { 1 },
+        1,
+    ];
     bytes.resize(16, 0);
     // ET_EXEC
     bytes.extend(half(2));
@@ -187,18 +201,52 @@ mod tests {
     #[test]
     fn registered_emulators() {
         for (entry, platform, expected) in [
-            (Some(format!("enabled\ninterpreter /usr/bin/qemu-aarch64\nflags: OCF\n{AARCH64}")), "linux/arm64", ""),
-            (Some(format!("enabled\ninterpreter /usr/bin/qemu-aarch64\nflags: PF\n{AARCH64}")), "linux/arm64/v9", ""),
             (
-                Some(format!("enabled\ninterpreter /usr/bin/qemu-aarch64\nflags: OC\n{AARCH64}")),
+                Some(format!(
+                    "enabled\ninterpreter /usr/bin/qemu-aarch64\nflags: OCF\n{AARCH64}"
+                )),
+                "linux/arm64",
+                "",
+            ),
+            (
+                Some(format!(
+                    "enabled\ninterpreter /usr/bin/qemu-aarch64\nflags: PF\n{AARCH64}"
+                )),
+                "linux/arm64/v9",
+                "",
+            ),
+            (
+                Some(format!(
+                    "enabled\ninterpreter /usr/bin/qemu-aarch64\nflags: OC\n{AARCH64}"
+                )),
                 "linux/arm64",
                 "/usr/bin/qemu-aarch64 is registered without the flag F",
             ),
-            (Some(format!("disabled\ninterpreter /q\nflags: F\n{AARCH64}")), "linux/arm64", "no emulator for it is registered in"),
-            (Some(format!("enabled\ninterpreter /q\nflags: F\n{AARCH64}")), "linux/s390x", "no emulator for it is registered in"),
-            (Some("enabled\ninterpreter /q\nflags: F\nextension .exe\n".to_owned()), "linux/arm64", "no emulator"),
-            (Some("enabled\nflags: F\noffset 99999999999999999999\nmagic 7f\n".to_owned()), "linux/arm64", "no emulator"),
-            (Some("enabled\nflags: F\noffset 0\nmagic 7\n".to_owned()), "linux/arm64", "no emulator"),
+            (
+                Some(format!("disabled\ninterpreter /q\nflags: F\n{AARCH64}")),
+                "linux/arm64",
+                "no emulator for it is registered in",
+            ),
+            (
+                Some(format!("enabled\ninterpreter /q\nflags: F\n{AARCH64}")),
+                "linux/s390x",
+                "no emulator for it is registered in",
+            ),
+            (
+                Some("enabled\ninterpreter /q\nflags: F\nextension .exe\n".to_owned()),
+                "linux/arm64",
+                "no emulator",
+            ),
+            (
+                Some("enabled\nflags: F\noffset 99999999999999999999\nmagic 7f\n".to_owned()),
+                "linux/arm64",
+                "no emulator",
+            ),
+            (
+                Some("enabled\nflags: F\noffset 0\nmagic 7\n".to_owned()),
+                "linux/arm64",
+                "no emulator",
+            ),
             (None, "linux/arm64", "qemu-user"),
             (None, "linux/amd64", ""),
             (None, "linux/amd64/v3", ""),
@@ -219,7 +267,10 @@ mod tests {
             match (found, expected) {
                 (Ok(()), "") => {}
                 (Err(why), expected) if !expected.is_empty() => {
-                    assert!(why.contains(expected) && why.contains(platform), "{platform}: {why}");
+                    assert!(
+                        why.contains(expected) && why.contains(platform),
+                        "{platform}: {why}"
+                    );
                 }
                 (found, expected) => panic!("{platform} {entry:?}: {found:?}, expected {expected:?}"),
             }

@@ -64,18 +64,11 @@ pub(super) fn execute_step(
             let host = Platform::host();
             let foreign = Some(&step.platform).filter(|platform| !platform.same_machine(&host));
             key.add_some("foreign", foreign.map(Platform::to_string));
-            cached(
-                environment,
-                step,
-                &parent,
-                &key,
-                step.no_cache,
-                |snapshot| {
-                    let possible = environment.emulation.check(&step.platform);
-                    possible.map_err(Error::Source)?;
-                    run::execute(environment, step.info.id, step.span, action, &parent, snapshot)
-                },
-            )
+            cached(environment, step, &parent, &key, step.no_cache, |snapshot| {
+                let possible = environment.emulation.check(&step.platform);
+                possible.map_err(Error::Source)?;
+                run::execute(environment, step.info.id, step.span, action, &parent, snapshot)
+            })
         }
         Action::Workdir(action) => {
             let mut key = Key::new("WORKDIR");
@@ -137,14 +130,9 @@ fn copy_step(
     let sources = copy::find(environment, action, from)?;
     let mut key = with_clamp(environment, copy::action_key(action, parent));
     sources.add_to(environment, &mut key)?;
-    let done = cached(
-        environment,
-        step,
-        parent,
-        &key,
-        step.no_cache,
-        |snapshot| copy::execute(environment, action, &sources, parent, snapshot),
-    )?;
+    let done = cached(environment, step, parent, &key, step.no_cache, |snapshot| {
+        copy::execute(environment, action, &sources, parent, snapshot)
+    })?;
     if let (
         Some(quick),
         Some(LayerRef {

@@ -107,27 +107,14 @@ pub(crate) enum Epoch {
 
 /// What `--build-arg SOURCE_DATE_EPOCH`, or else the file's global ARG, means; BuildKit 0.30 and later take more than
 /// numbers.
-pub(crate) fn epoch(
-    request: &Request,
-    dockerfile: &Dockerfile,
-    source: &Source<'_>,
-) -> Result<Epoch, Error> {
+pub(crate) fn epoch(request: &Request, dockerfile: &Dockerfile, source: &Source<'_>) -> Result<Epoch, Error> {
     const NAME: &str = "SOURCE_DATE_EPOCH";
-    let declared = dockerfile
-        .global_args
-        .iter()
-        .rfind(|arg| arg.name.text == NAME);
+    let declared = dockerfile.global_args.iter().rfind(|arg| arg.name.text == NAME);
     let value = match (request.build_args.get(NAME), declared) {
         (Some(Some(given)), _) => given.clone(),
-        (_, Some(_)) => Globals::new(
-            request,
-            dockerfile,
-            source,
-            &Platform::host().normalized(),
-            None,
-        )?
-        .get(NAME)
-        .unwrap_or_default(),
+        (_, Some(_)) => Globals::new(request, dockerfile, source, &Platform::host().normalized(), None)?
+            .get(NAME)
+            .unwrap_or_default(),
         _ => return Ok(Epoch::None),
     };
     if value.is_empty() {

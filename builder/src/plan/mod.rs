@@ -32,6 +32,4 @@ pub(crate) use args::{Epoch, epoch};
 pub(crate) use planner::{PLATFORM_RULE, Planned, Planner, is_multi_platform};
 pub(crate) use source::Source;
 pub(crate) use state::StageState;
-pub(crate) use step::{
-    Action, BaseAction, BaseSource, CopyAction, CopyFrom, RunAction, Step, WorkdirAction,
-};
+pub(crate) use step::{Action, BaseAction, BaseSource, CopyAction, CopyFrom, RunAction, Step, WorkdirAction};

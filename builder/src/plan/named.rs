@@ -107,7 +107,13 @@ mod tests {
             ("scratch", "linux/amd64", None),
         ] {
             let found = replacement(&request, name, &platform.parse().unwrap());
-            let number = |key| request.named_contexts.keys().position(|known| known == key).unwrap();
+            let number = |key| {
+                request
+                    .named_contexts
+                    .keys()
+                    .position(|known| known == key)
+                    .unwrap()
+            };
             let expected = expected.map(|key| Replacement::Files(number(key)));
             assert_eq!(found, expected, "{name} {platform}");
         }

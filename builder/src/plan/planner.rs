@@ -314,5 +314,7 @@ fn is_alone(dockerfile: &Dockerfile) -> bool {
         return false;
     };
     let references = stage.instructions.iter().flat_map(super::stage::references);
-    references.flatten().all(|(name, _)| name.parse::<usize>().is_ok())
+    references
+        .flatten()
+        .all(|(name, _)| name.parse::<usize>().is_ok())
 }

@@ -251,7 +251,13 @@ impl Planner<'_> {
 
 /// What messages about a trigger begin with.
 fn about(expression: &str, base: &str) -> String {
-    let mut line: String = expression.lines().next().unwrap_or_default().chars().take(80).collect();
+    let mut line: String = expression
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(80)
+        .collect();
     if line.len() < expression.len() {
         line.push_str("...");
     }

@@ -56,7 +56,9 @@ impl Planner<'_> {
         let own = stage.name.as_deref();
         let replaced = own.and_then(|name| replacement(self.request, name, &platform));
         let origin = match &replaced {
-            Some(found) => Ok(self.replaced_by(found.clone(), own.unwrap_or_default(), &platform, stage.base.span)),
+            Some(found) => {
+                Ok(self.replaced_by(found.clone(), own.unwrap_or_default(), &platform, stage.base.span))
+            }
             None => self.stage_origin(variant, number, &platform),
         };
         let mut failed = false;
@@ -103,7 +105,8 @@ impl Planner<'_> {
     ) -> Planned {
         let mut sources = Vec::new();
         for reference in references(&instruction) {
-            let found = reference.map(|(name, span)| self.reference(variant, number, &name, span, trigger.as_deref()));
+            let found = reference
+                .map(|(name, span)| self.reference(variant, number, &name, span, trigger.as_deref()));
             sources.push(found.and_then(|found| match found {
                 Ok(origin) => Some(origin),
                 Err(error) => {
@@ -128,7 +131,9 @@ impl Planner<'_> {
             let fault = |message: String| {
                 let problem = Diagnostic::error(word.span, message);
                 let unset = process_word(&word.text, &|name| globals.get(name), self.escape());
-                let unset = unset.ok().and_then(|expanded| expanded.unmatched.into_iter().next());
+                let unset = unset
+                    .ok()
+                    .and_then(|expanded| expanded.unmatched.into_iter().next());
                 let suggestion = unset.and_then(|name| nearest(&name, globals.names()).map(str::to_owned));
                 self.source.fault(problem.with_suggestion(suggestion))
             };
@@ -161,7 +166,9 @@ impl Planner<'_> {
             );
             let globals = &self.variants[variant].globals;
             let unset = process_word(&stage.base.text, &|name| globals.get(name), self.escape());
-            let unset = unset.ok().and_then(|expanded| expanded.unmatched.into_iter().next());
+            let unset = unset
+                .ok()
+                .and_then(|expanded| expanded.unmatched.into_iter().next());
             let suggestion = unset.and_then(|name| nearest(&name, globals.names()).map(str::to_owned));
             return Err(self.source.fault(problem.with_suggestion(suggestion)));
         }
@@ -222,7 +229,12 @@ impl Planner<'_> {
         })?;
         // One name for one image, and the one BuildKit shows.
         image.tag = image.tag_or_latest();
-        Ok(Origin::Image(self.base(BaseSource::Named(image), name, platform, span)))
+        Ok(Origin::Image(self.base(
+            BaseSource::Named(image),
+            name,
+            platform,
+            span,
+        )))
     }
 
     fn replaced_by(&mut self, found: Replacement, name: &str, platform: &Platform, span: Span) -> Origin {
@@ -386,8 +398,7 @@ impl Planner<'_> {
 
     fn expand_global(&self, variant: usize, word: &Word) -> Result<String, Error> {
         let globals = &self.variants[variant].globals;
-        self.source
-            .expand(word, &|name| globals.get(name), self.escape())
+        self.source.expand(word, &|name| globals.get(name), self.escape())
     }
 
     pub(super) fn escape(&self) -> char {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cooper_builder::build::{BaseImages, Built, Context, Error, Event, Request, Services, StepInfo, build};
 use cooper_registry::digest::Digest;
@@ -42,7 +42,8 @@ impl BaseImages for World {
     ) -> Result<Image, String> {
         let text = name.to_string();
         if text.contains("/hang:") {
-            while !cancelled.load(Ordering::Relaxed) {
+            let end = Instant::now() + Duration::from_secs(30);
+            while !cancelled.load(Ordering::Relaxed) && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(1));
             }
             return Err("told to stop".to_owned());

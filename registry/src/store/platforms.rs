@@ -66,8 +66,7 @@ impl Store {
             subject: None,
             annotations: BTreeMap::new(),
         };
-        let bytes =
-            serde_json::to_vec(&index).map_err(|error| Error::InvalidManifest(error.to_string()))?;
+        let bytes = serde_json::to_vec(&index).map_err(|error| Error::InvalidManifest(error.to_string()))?;
         let id = self
             .put_manifest(None, media_type::OCI_INDEX, &bytes, None, &[])?
             .digest;

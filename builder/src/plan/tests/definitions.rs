@@ -90,7 +90,12 @@ struct Piece {
 }
 
 fn pieces() -> impl Strategy<Value = Vec<Piece>> {
-    let piece = (any::<Option<prop::sample::Index>>(), any::<Option<prop::sample::Index>>(), 0..3_u8, any::<bool>());
+    let piece = (
+        any::<Option<prop::sample::Index>>(),
+        any::<Option<prop::sample::Index>>(),
+        0..3_u8,
+        any::<bool>(),
+    );
     prop::collection::vec(piece, 1..7).prop_map(|list| {
         let choose = |index: Option<prop::sample::Index>, number: usize| {
             index.filter(|_| number > 0).map(|index| index.index(number))

@@ -14,7 +14,10 @@ fn refused() {
         (
             "ARG VERSION=1\nFROM $VERSOIN\n",
             Request::default(),
-            &["base name ($VERSOIN) should not be blank", "did you mean VERSION?"],
+            &[
+                "base name ($VERSOIN) should not be blank",
+                "did you mean VERSION?",
+            ],
         ),
         (
             "FROM a AS x\nCOPY --from=1 / /\n",
@@ -34,7 +37,10 @@ fn refused() {
         (
             "FROM a AS x\nRUN --mount=type=bind,from=y,target=/m true\nFROM b AS y\nFROM x\n",
             Request::default(),
-            &["cannot copy from stage \"y\", it needs to be defined before", "Dockerfile:2:13"],
+            &[
+                "cannot copy from stage \"y\", it needs to be defined before",
+                "Dockerfile:2:13",
+            ],
         ),
         (
             "FROM UPPER AS upper\nFROM b\nCOPY --from=uper: / /\n",

@@ -8,9 +8,7 @@ const FILE: &str = "ARG TAG=1\nFROM busybox:$TAG AS Base\nrun true\nFROM nosuch 
 #[test]
 fn names() {
     let with_tag = |mut request: Request| {
-        request
-            .build_args
-            .insert("TAG".to_owned(), Some("2".to_owned()));
+        request.build_args.insert("TAG".to_owned(), Some("2".to_owned()));
         request
     };
     let cases: &[(&str, Request, &[&str])] = &[
@@ -34,7 +32,11 @@ fn names() {
                 "[stage-0 2/2] COPY --from=alpine /a /",
             ],
         ),
-        ("FROM scratch\nCOPY a /\n", Request::default(), &["[1/1] COPY a /"]),
+        (
+            "FROM scratch\nCOPY a /\n",
+            Request::default(),
+            &["[1/1] COPY a /"],
+        ),
         (
             FILE,
             with_tag(Request::default()),
@@ -129,7 +131,11 @@ fn automatic_arguments() {
     let build = format!("{host} {} {} [] []", host.os, host.architecture);
     for (platform, stage, expected) in [
         ("linux/arm/v7", None, "linux/arm/v7 linux arm [v7] [] last"),
-        ("linux/aarch64", Some("first"), "linux/arm64 linux arm64 [] [] first"),
+        (
+            "linux/aarch64",
+            Some("first"),
+            "linux/arm64 linux arm64 [] [] first",
+        ),
         (
             "windows(10.0)/x86_64",
             None,

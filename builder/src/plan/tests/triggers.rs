@@ -23,10 +23,7 @@ fn inserted_behind_from() {
     );
     assert_eq!(
         first,
-        [
-            "[1/2] FROM docker.io/library/golang:onbuild",
-            "[2/2] RUN echo $Z"
-        ]
+        ["[1/2] FROM docker.io/library/golang:onbuild", "[2/2] RUN echo $Z"]
     );
     assert_eq!(
         names,
@@ -43,7 +40,9 @@ fn inserted_behind_from() {
             "ENV Z=1",
             "COPY . /src # buildkit",
             "RUN /bin/sh -c make # buildkit",
-            "RUN /bin/sh -c echo 1 # buildkit".replace("echo 1", "echo $Z").as_str(),
+            "RUN /bin/sh -c echo 1 # buildkit"
+                .replace("echo 1", "echo $Z")
+                .as_str(),
         ]
     );
     // Between stages of one file; not again in a stage on the one that ran them.
@@ -52,15 +51,19 @@ fn inserted_behind_from() {
         &[],
     );
     assert_eq!(names, ["[b 1/1] ONBUILD RUN <<E (x)"]);
-    assert_eq!(
-        history,
-        ["RUN /bin/sh -c x\n # buildkit", "ENV in=b", "ENV in=c"]
-    );
+    assert_eq!(history, ["RUN /bin/sh -c x\n # buildkit", "ENV in=b", "ENV in=c"]);
     // Triggers bring stages and images of the child's file, those bring more.
     let (first, names, _) = texts(
         "FROM alpine AS assets\nRUN assets\nFROM child AS unused\nFROM base:1\n",
         &[
-            ("base", &["COPY --from=assets /a /", "RUN --network=none make", "COPY --from=busybox /b /"]),
+            (
+                "base",
+                &[
+                    "COPY --from=assets /a /",
+                    "RUN --network=none make",
+                    "COPY --from=busybox /b /",
+                ],
+            ),
             ("alpine", &["COPY x /"]),
         ],
     );
@@ -83,7 +86,10 @@ fn inserted_behind_from() {
 #[test]
 fn refused() {
     for (trigger, expected) in [
-        ("ONBUILD RUN x", "chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed"),
+        (
+            "ONBUILD RUN x",
+            "chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed",
+        ),
         ("FROM x", "FROM isn't allowed as an ONBUILD trigger"),
         ("MAINTAINER x", "MAINTAINER isn't allowed as an ONBUILD trigger"),
         ("NOSUCH x", "unknown instruction: NOSUCH"),
@@ -98,14 +104,14 @@ fn refused() {
         let request = super::world::target("0");
         let error = plan(file, &request, &[("base", &[trigger])]).unwrap_err();
         assert!(error.contains(expected), "{trigger}: {error}");
-        let about = format!(
-            "ONBUILD trigger {:?}",
-            trigger.lines().next().unwrap_or_default()
-        );
+        let about = format!("ONBUILD trigger {:?}", trigger.lines().next().unwrap_or_default());
         if trigger.lines().count() < 2 {
             assert!(error.contains(&about), "{trigger}: {error}");
         }
-        assert!(error.contains("docker.io/library/base:latest"), "{trigger}: {error}");
+        assert!(
+            error.contains("docker.io/library/base:latest"),
+            "{trigger}: {error}"
+        );
         assert!(error.contains("Dockerfile:2:6"), "{trigger}: {error}");
     }
 }
