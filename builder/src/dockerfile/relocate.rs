@@ -50,7 +50,7 @@ impl Instruction {
             | InstructionKind::User(word)
             | InstructionKind::Workdir(word) => at(word),
             InstructionKind::Onbuild(onbuild) => {
-                onbuild.trigger = Box::new((*onbuild.trigger).clone().relocated(span));
+                *onbuild.trigger = (*onbuild.trigger).clone().relocated(span);
             }
             InstructionKind::Healthcheck(Healthcheck::None) => {}
         }

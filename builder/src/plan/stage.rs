@@ -126,11 +126,11 @@ fn mount_from(text: &str) -> Option<String> {
             c => fields.last_mut()?.push(c),
         }
     }
-    let values = fields.iter().filter_map(|field| {
+    let mut values = fields.iter().filter_map(|field| {
         let (key, value) = field.split_once('=')?;
         key.trim().eq_ignore_ascii_case("from").then(|| value.to_owned())
     });
-    values.last().filter(|from| !from.is_empty())
+    values.next_back().filter(|from| !from.is_empty())
 }
 
 /// The instruction's own bytes, the bodies of its here-documents included.

@@ -10,6 +10,7 @@ mod cache;
 mod cases;
 mod failures;
 mod files;
+mod history;
 mod named;
 mod onbuild;
 mod platforms;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     let tests = [
         cases::TESTS,
         files::TESTS,
+        history::TESTS,
         cache::TESTS,
         failures::TESTS,
         named::TESTS,
