@@ -13,6 +13,7 @@ mod files;
 mod gofmt;
 mod named;
 mod names;
+mod outline;
 mod planner;
 mod process;
 mod progress;

@@ -107,7 +107,15 @@ impl<'a> Planner<'a> {
         let stages = &self.dockerfile.stages;
         let platforms = match self.request.platforms.as_slice() {
             [] => vec![Platform::host().normalized()],
-            list => list.iter().map(Platform::normalized).collect(),
+            list => {
+                let mut unique: Vec<Platform> = Vec::new();
+                for platform in list.iter().map(Platform::normalized) {
+                    if !unique.contains(&platform) {
+                        unique.push(platform);
+                    }
+                }
+                unique
+            }
         };
         for (target, wanted) in self.request.targets.iter().enumerate() {
             let name = wanted.stage.as_deref().filter(|name| !name.is_empty());

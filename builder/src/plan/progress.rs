@@ -5,12 +5,11 @@ use std::rc::Rc;
 use super::evaluate::Evaluator;
 use super::names::{platform as platform_name, text};
 use super::planner::Planner;
-use super::source::Source;
 use super::stage::{Origin, Planned, has_step};
 use super::state::StageState;
 use super::step::CopyFrom;
 use crate::build::Error;
-use crate::dockerfile::{Diagnostic, InstructionKind, parse_trigger};
+use crate::dockerfile::{Diagnostic, Instruction, InstructionKind, parse_trigger};
 
 /// More triggers than this are refused: images come from anywhere.
 const MAX_TRIGGERS: usize = 1000;
@@ -113,7 +112,7 @@ impl Planner<'_> {
         id: usize,
         expressions: &[String],
         base: &str,
-    ) -> Result<Vec<(Rc<crate::dockerfile::Instruction>, String)>, Error> {
+    ) -> Result<Vec<(Rc<Instruction>, String)>, Error> {
         let span = self.dockerfile.stages[self.stages[id].stage].base.span;
         if expressions.len() > MAX_TRIGGERS {
             let message = format!("{base} has more than {MAX_TRIGGERS} ONBUILD triggers");
@@ -138,7 +137,7 @@ impl Planner<'_> {
     }
 
     /// Puts triggers in front of what is left of a stage, which may need more stages and images then.
-    fn insert(&mut self, id: usize, triggers: Vec<(Rc<crate::dockerfile::Instruction>, String)>) {
+    fn insert(&mut self, id: usize, triggers: Vec<(Rc<Instruction>, String)>) {
         let (variant, number) = (self.stages[id].variant, self.stages[id].stage);
         let mut planned = Vec::new();
         for (instruction, about) in triggers {
@@ -159,7 +158,7 @@ impl Planner<'_> {
                 self.place_sources(planned);
                 let slot = self.slots.append(line);
                 planned.slot = Some(slot);
-                self.stages[id].own.push(slot);
+                self.stages[id].own.insert(slot);
             }
         }
         let stage = &mut self.stages[id];
@@ -208,10 +207,7 @@ impl Planner<'_> {
         let stage = &self.stages[id];
         let mut evaluator = Evaluator {
             request: self.request,
-            source: Source {
-                about: planned.trigger.as_deref(),
-                ..self.source
-            },
+            source: self.source.about(planned.trigger.as_deref()),
             globals: &self.variants[stage.variant].globals,
             // A trigger was written for the default.
             escape: if planned.trigger.is_some() { '\\' } else { escape },

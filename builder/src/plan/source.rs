@@ -9,7 +9,7 @@ pub(crate) struct Source<'a> {
     pub(crate) name: &'a str,
     pub(crate) bytes: &'a [u8],
     /// What all messages are about, if it is not what stands at their place.
-    pub(crate) about: Option<&'a str>,
+    about: Option<&'a str>,
 }
 
 impl<'a> Source<'a> {
@@ -19,6 +19,14 @@ impl<'a> Source<'a> {
             bytes,
             about: None,
         }
+    }
+
+    /// The same file, for messages about something that it does not have itself.
+    pub(super) fn about<'b>(&self, about: Option<&'b str>) -> Source<'b>
+    where
+        'a: 'b,
+    {
+        Source { about, ..*self }
     }
 
     /// An error at a place of the file.

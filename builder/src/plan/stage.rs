@@ -1,5 +1,6 @@
 //! A stage as one platform and target of the build sees it.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use cooper_registry::oci::Platform;
@@ -41,13 +42,11 @@ pub(super) struct StagePlan {
     pub(super) stage: usize,
     /// What its steps are for.
     pub(super) platform: Platform,
-    /// `--platform` was given, or the build was asked for platforms.
-    pub(super) explicit: bool,
     pub(super) origin: Origin,
     /// Files as a base: the step that copies them.
     pub(super) files: Option<usize>,
     /// Its steps, without those that it shares with a stage before it.
-    pub(super) own: Vec<usize>,
+    pub(super) own: BTreeSet<usize>,
     /// The step of its base is its own.
     pub(super) base_is_new: bool,
     /// A named context stands for the stage: its instructions mean nothing.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cooper_builder::build::{NamedContext, Request};
+use cooper_builder::context::{UnpackLimits, untar};
 use cooper_registry::archive::save;
 use cooper_registry::oci::RunConfig;
 
@@ -170,7 +171,7 @@ fn write_layout(world: &World, names: &[&str]) -> PathBuf {
         .map(|&name| (world.store.image(name).unwrap(), vec![name.parse().unwrap()]))
         .collect();
     save(&world.store, &images, &mut tar).unwrap();
-    tar::Archive::new(tar.as_slice()).unpack(&dir).unwrap();
+    untar(&mut tar.as_slice(), &dir, UnpackLimits::default()).unwrap();
     dir
 }
 
@@ -282,7 +283,7 @@ fn hostile_layouts() {
                     blob(dir, &image.manifest_digest),
                     serde_json::to_vec_pretty(&image.manifest).unwrap(),
                 )
-                .unwrap()
+                .unwrap();
             },
             "has digest sha256:",
         ),

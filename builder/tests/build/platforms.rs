@@ -163,9 +163,9 @@ fn foreign_run() {
 fn mismatched_base() {
     let world = World::new();
     let config = RunConfig::default();
-    world.add_base_for("other", config, &"linux/riscv64".parse().unwrap());
+    world.add_base_for("other", config, &"linux/mips".parse().unwrap());
     let expected = format!(
-        "Base image other:latest was pulled with platform \"linux/riscv64\", expected \"{}\" for current build",
+        "Base image other:latest was pulled with platform \"linux/mips\", expected \"{}\" for current build",
         host()
     );
     let (image, outcome) = world.build("FROM other\nENV A=1\n");
@@ -176,7 +176,7 @@ fn mismatched_base() {
             && warnings.contains("Dockerfile:1:6"),
         "{warnings}"
     );
-    assert_eq!(image.config.architecture, "riscv64");
+    assert_eq!(image.config.architecture, "mips");
     for quiet in [
         "# check=skip=InvalidBaseImagePlatform\nFROM other\n",
         "# check=skip=all\nFROM other\n",
