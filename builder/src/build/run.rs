@@ -116,6 +116,10 @@ fn with_epoch(request: &Request, dockerfile: &Dockerfile, source: &Source<'_>) -
         Epoch::Context => matches!(request.context, Context::Remote(_)),
         Epoch::Named(name) => matches!(request.named_contexts.get(&name), Some(NamedContext::Remote(_))),
     };
+    if request.source_date_epoch.is_none() && !is_remote {
+        // It has been answered: no step sees the question.
+        request.build_args.remove("SOURCE_DATE_EPOCH");
+    }
     if is_remote {
         return Err(Error::Source(
             "SOURCE_DATE_EPOCH from a remote context is not supported yet".to_owned(),

@@ -79,10 +79,18 @@ fn of_images() {
         "one or more build-args [NONE] were not consumed"
     );
     // An image that has triggers keeps them for its own children.
-    let (image, _) = world.build("FROM busybox\nONBUILD RUN a\nONBUILD COPY <<E /x\nbody\nE\n");
+    // They are stored as BuildKit 0.25 stores them.
+    let (image, _) = world.build(
+        "FROM busybox\nONBUILD RUN a\nONBUILD COPY <<E /x\nbody\nE\nONBUILD RUN <<E cat\n  x\nE\nONBUILD  RUN  a \\\n  b\n",
+    );
     assert_eq!(
         image.config.config.on_build.unwrap(),
-        ["RUN a", "COPY <<E /x\nbody\nE\n"]
+        [
+            "RUN a",
+            "COPY <<E /x\nbody\nE",
+            "RUN <<E cat\n  x\nE",
+            "RUN  a   b"
+        ]
     );
     world.assert_clean();
 }
