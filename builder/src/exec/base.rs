@@ -98,7 +98,7 @@ fn warn_about_platform(environment: &Environment<'_>, step: &Step, action: &Base
         variant: image.config.variant.clone(),
     };
     // Who asks for no platform gets that of the base, as long as it can be run.
-    let implicit = environment.request.platforms.is_empty() && environment.emulation.check(&found).is_ok();
+    let implicit = !action.explicit && environment.emulation.check(&found).is_ok();
     let fits = found.architecture.is_empty() || found.same_machine(&step.platform);
     if !action.warns || fits || implicit {
         return;

@@ -40,6 +40,8 @@ pub(super) struct Base {
     pub(super) span: Span,
     /// What is meant if there is no such image.
     pub(super) suggestion: Option<String>,
+    /// Somebody has asked for the platform.
+    pub(super) explicit: bool,
     /// Its config, once it is known.
     pub(super) config: Option<Arc<ImageConfig>>,
 }
@@ -168,6 +170,7 @@ impl<'a> Planner<'a> {
             platform: platform.clone(),
             slot: None,
             span,
+            explicit: !self.request.platforms.is_empty(),
             suggestion: nearest(name, candidates).map(str::to_owned),
             config: None,
         });
@@ -191,6 +194,7 @@ impl<'a> Planner<'a> {
                 source: base.source.clone(),
                 suggestion: base.suggestion.clone(),
                 warns: !skipped,
+                explicit: base.explicit,
             }),
             platform: &base.platform,
             no_cache: false,

@@ -49,6 +49,7 @@ impl Planner<'_> {
         let stage = &dockerfile.stages[number];
         let target = self.variants[variant].platform.clone();
         let given = self.platform(variant, stage);
+        let is_given = given.is_some();
         let platform = given.unwrap_or(target);
         let own = stage.name.as_deref();
         let replaced = own.and_then(|name| replacement(self.request, name, &platform));
@@ -58,6 +59,9 @@ impl Planner<'_> {
             }
             None => self.stage_origin(variant, number, &platform),
         };
+        if let (Ok(Origin::Image(base)), true) = (&origin, is_given) {
+            self.bases[*base].explicit = true;
+        }
         let mut failed = false;
         let origin = origin.unwrap_or_else(|error| {
             self.problems.push(error);

@@ -66,6 +66,8 @@ pub(crate) struct BaseAction {
     pub(crate) suggestion: Option<String>,
     /// A single image for another platform is worth a warning.
     pub(crate) warns: bool,
+    /// Somebody has asked for the platform; otherwise whatever can be run is fine.
+    pub(crate) explicit: bool,
 }
 
 /// Where a base image is.

@@ -184,6 +184,14 @@ fn mismatched_base() {
         let (_, outcome) = world.build(quiet);
         assert_eq!(outcome.warnings(), "", "{quiet}");
     }
+    let (_, outcome) = world.build("FROM --platform=linux/s390x busybox\nENV A=1\n");
+    assert!(
+        outcome
+            .warnings()
+            .contains("expected \"linux/s390x\" for current build"),
+        "{}",
+        outcome.warnings()
+    );
     // Who asks for a platform gets an image that says so.
     let request = Request {
         platforms: platforms(&[&host()]),
