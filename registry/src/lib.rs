@@ -7,6 +7,7 @@ pub mod client;
 pub mod digest;
 pub mod oci;
 mod pipe;
+pub mod platform;
 pub mod reference;
 pub mod server;
 pub mod store;

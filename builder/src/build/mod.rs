@@ -1,11 +1,15 @@
 //! One build from request to image.
 //!
-//! [`build`] reads the Dockerfile, plans the stages that the target needs, finds their base images, runs the steps on a
-//! few threads as their inputs become ready, and puts the image into the store. Blocking throughout.
+//! [`build`] reads the Dockerfile, plans the stages that the targets need, runs the steps on a few threads as their inputs
+//! become ready, and puts the images into the store. Base images are found by steps of their own: what they say (their
+//! variables, their ONBUILD triggers) is planned in when it is known, while other stages run already. Blocking throughout.
 
+mod checks;
+mod course;
 mod error;
 mod options;
 mod request;
+mod result;
 mod run;
 mod services;
 

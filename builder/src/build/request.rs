@@ -136,14 +136,6 @@ pub struct Request {
     pub debug: bool,
 }
 
-impl Request {
-    /// Name of the stage that the first target asks for; none for the last one.
-    pub(crate) fn target(&self) -> Option<&str> {
-        let stage = self.targets.first()?.stage.as_deref();
-        stage.filter(|name| !name.is_empty())
-    }
-}
-
 impl Default for Request {
     fn default() -> Self {
         Self {
@@ -196,9 +188,10 @@ pub struct StepInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// Sent once, when the plan is known.
+    /// Sent when the plan is known, and again as a whole when more of it is: base images may bring steps of their own, and
+    /// values of variables become part of names. Numbers of steps stay.
     Plan {
-        /// The steps of all stages that the target needs, in the order of the file.
+        /// The steps of all stages that the targets need, in the order of the file, further ones behind them.
         steps: Vec<StepInfo>,
     },
     /// A step begins.

@@ -3,28 +3,29 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use cooper_registry::oci::{ImageConfig, Platform};
 use cooper_registry::reference::ImageRef;
-use cooper_registry::store::{Image, Store};
+use cooper_registry::store::Store;
 use cooper_runner::cgroup::{Resources, is_delegated};
 
+use super::checks::Checks;
+use super::course::Course;
 use super::error::Error;
-use super::request::{Built, BuiltImage, Event, Request};
+use super::request::{Built, Context, Event, NamedContext, Request, Target};
+use super::result;
 use super::services::Services;
-use crate::call::check_options;
-use crate::context::{ContextFiles, DigestCache, read_dockerfile};
-use crate::dockerfile::{Diagnostic, Dockerfile, Facts, lint, parse};
-use crate::exec::{Environment, Events, Outcome, execute, finish_image};
-use crate::plan::{Globals, Graph, Plan, Source, evaluate, outline, unused_build_args};
+use crate::context::{ContextFiles, DigestCache, NamedContexts, read_dockerfile};
+use crate::dockerfile::{Dockerfile, parse};
+use crate::exec::{Emulation, Environment, execute};
+use crate::plan::{Epoch, Planner, Source, epoch};
 
 /// Runs the build. Blocking; spawns its own worker threads; returns when the image is durable and named, or nothing is
 /// left behind.
 ///
 /// `exec_root` is a directory for run-time state (sandboxes, build locks). `events` is called from several threads.
 /// Setting `cancelled` ends the build with [`Error::Cancelled`] within a fraction of a second and kills running
-/// processes; a pull that [`Services::bases`] has begun is waited for.
+/// processes; a pull that [`Services::bases`] has begun is told to stop.
 ///
 /// # Errors
 /// See [`Error`]. The snapshots of unfinished steps are removed; results of finished steps stay in the cache.
@@ -36,34 +37,22 @@ pub fn build(
     events: &(dyn Fn(Event) + Sync),
     cancelled: &AtomicBool,
 ) -> Result<Built, Error> {
-    let request = &with_epoch(request)?;
+    let request = &with_target(request);
     let context = ContextFiles::open(request)?;
     let (name, bytes) = read_dockerfile(request, context.as_ref())?;
-    let source = Source {
-        name: &name,
-        bytes: &bytes,
-    };
+    let source = Source::new(&name, &bytes);
     let dockerfile =
         parse(&bytes, &name).map_err(|problems| Error::Dockerfile(problems.render(&bytes, &name)))?;
-    check(events, request, &dockerfile, &source)?;
-    let globals = Globals::new(request, &dockerfile, &source)?;
-    let graph = Graph::new(request, &dockerfile, &source, &globals)?;
-    let unused = unused_build_args(request, &dockerfile, &graph);
-    if !unused.is_empty() {
-        events(Event::Warning {
-            text: format!("one or more build-args [{}] were not consumed", unused.join(" ")),
-        });
-    }
+    let checks = Checks::new(request, context.as_ref(), &dockerfile, source)?;
+    checks.before(events)?;
     if request.resources != Resources::default() && !is_delegated() {
         events(Event::Warning {
             text: "limits are ignored: no cgroups are delegated to this user".to_owned(),
         });
     }
-    let steps = outline(&dockerfile, &graph);
-    events(Event::Plan { steps: steps.clone() });
-    let images = resolve_images(request, &graph, &source, services, cancelled)?;
-    let configs: Vec<&ImageConfig> = images.iter().map(|image| &image.config).collect();
-    let plan = evaluate(request, &dockerfile, source, &globals, &graph, &configs, steps)?;
+    let request = &with_epoch(request, &dockerfile, &source)?;
+    let planner = Planner::new(request, &dockerfile, source)?;
+    let mut course = Course::new(planner, checks, events);
 
     let empty = exec_root.join("build/empty");
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&empty);
@@ -72,6 +61,7 @@ pub fn build(
         Some(context) => Some(DigestCache::load(store, &context.root)?),
         None => None,
     };
+    let named = NamedContexts::new(request, store);
     let lease = store.lease()?;
     let stop = AtomicBool::new(false);
     let environment = Environment {
@@ -82,17 +72,25 @@ pub fn build(
         events,
         context: context.as_ref(),
         digests: digests.as_ref(),
-        images: &images,
+        services,
+        named: &named,
+        emulation: &Emulation::default(),
         lease: &lease,
         empty: &empty,
         stop: &stop,
     };
-    let outcome = execute(&environment, &plan.steps, cancelled);
+    let outcome = execute(&environment, &mut course, cancelled);
     if let Some(digests) = &digests {
         digests.save(store)?;
     }
+    named.save()?;
     let outcome = outcome?;
-    let built = export(store, request, &plan, &outcome)?;
+    let (steps, planned) = course.finish()?;
+    let built = Built {
+        images: result::put(store, request, &planned, &outcome)?,
+        steps,
+        cached: outcome.cached,
+    };
     for built in &built.images {
         events(Event::Image {
             id: built.image.to_string(),
@@ -102,109 +100,38 @@ pub fn build(
     Ok(built)
 }
 
-/// The build argument `SOURCE_DATE_EPOCH` sets the clamp, too.
-fn with_epoch(request: &Request) -> Result<Request, Error> {
+/// A build makes at least one image: that of the last stage.
+fn with_target(request: &Request) -> Request {
     let mut request = request.clone();
-    if let (None, Some(Some(text))) = (
-        request.source_date_epoch,
-        request.build_args.get("SOURCE_DATE_EPOCH"),
-    ) && !text.is_empty()
-    {
-        let seconds = text.parse();
-        let invalid = |_| {
-            Error::Source(format!(
-                "invalid SOURCE_DATE_EPOCH: {text:?} is no number of seconds"
-            ))
-        };
-        request.source_date_epoch = Some(seconds.map_err(invalid)?);
+    if request.targets.is_empty() {
+        request.targets.push(Target::default());
+    }
+    request
+}
+
+/// The build argument or global ARG `SOURCE_DATE_EPOCH` sets the clamp, too.
+fn with_epoch(request: &Request, dockerfile: &Dockerfile, source: &Source<'_>) -> Result<Request, Error> {
+    let mut request = request.clone();
+    if request.source_date_epoch.is_some() {
+        return Ok(request);
+    }
+    let is_remote = match epoch(&request, dockerfile, source)? {
+        Epoch::None => false,
+        Epoch::Seconds(seconds) => {
+            request.source_date_epoch = Some(seconds);
+            false
+        }
+        Epoch::Context => matches!(request.context, Context::Remote(_)),
+        Epoch::Named(name) => matches!(request.named_contexts.get(&name), Some(NamedContext::Remote(_))),
+    };
+    if request.source_date_epoch.is_none() && !is_remote {
+        // It has been answered: no step sees the question.
+        request.build_args.remove("SOURCE_DATE_EPOCH");
+    }
+    if is_remote {
+        return Err(Error::Source(
+            "SOURCE_DATE_EPOCH from a remote context is not supported yet".to_owned(),
+        ));
     }
     Ok(request)
-}
-
-/// Tells the warnings of build checks; `# check=error=true` makes them fail the build.
-fn check(
-    events: Events<'_>,
-    request: &Request,
-    dockerfile: &Dockerfile,
-    source: &Source<'_>,
-) -> Result<(), Error> {
-    let options = check_options(request)?;
-    let facts = Facts {
-        options: options.as_ref(),
-        ..Facts::default()
-    };
-    let warnings = lint(dockerfile, &facts);
-    let fatal = options.as_ref().unwrap_or(&dockerfile.directives.check).error;
-    if fatal && !warnings.is_empty() {
-        return Err(Error::Dockerfile(warnings.render(source.bytes, source.name)));
-    }
-    for warning in warnings.iter() {
-        events(Event::Warning {
-            text: source.render(warning.clone()),
-        });
-    }
-    Ok(())
-}
-
-/// Finds all base images at once, each in a thread of its own: fetching is mostly waiting.
-fn resolve_images(
-    request: &Request,
-    graph: &Graph,
-    source: &Source<'_>,
-    services: &Services<'_>,
-    cancelled: &AtomicBool,
-) -> Result<Vec<Image>, Error> {
-    if cancelled.load(Ordering::Relaxed) {
-        return Err(Error::Cancelled);
-    }
-    let found: Vec<Result<Image, String>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = graph
-            .images
-            .iter()
-            .map(|(name, _)| {
-                scope.spawn(move || services.bases.resolve(name, &Platform::host(), request.pull))
-            })
-            .collect();
-        let panicked = || Err("the search for the image ended abnormally".to_owned());
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|_| panicked()))
-            .collect()
-    });
-    if cancelled.load(Ordering::Relaxed) {
-        return Err(Error::Cancelled);
-    }
-    let mut images = Vec::new();
-    for (image, (name, span)) in found.into_iter().zip(&graph.images) {
-        images.push(image.map_err(|message| {
-            let problem = Diagnostic::error(*span, format!("{}: {message}", name.familiar()));
-            Error::Base {
-                name: name.familiar(),
-                message,
-                excerpt: source.render(problem),
-            }
-        })?);
-    }
-    Ok(images)
-}
-
-fn export(store: &Store, request: &Request, plan: &Plan, outcome: &Outcome) -> Result<Built, Error> {
-    let empty = crate::exec::RootFs::default();
-    let rootfs = plan.target.rootfs.and_then(|step| outcome.results.get(&step));
-    let rootfs = rootfs.map_or(&empty, |rootfs| rootfs);
-    let created = |step: usize| outcome.results.get(&step)?.layers.last()?.created.clone();
-    let config = finish_image(&plan.target, rootfs, &created, request)?;
-    let layers: Vec<_> = rootfs
-        .layers
-        .iter()
-        .map(|layer| layer.descriptor.clone())
-        .collect();
-    let names = request.targets.first().map(|target| target.names.clone());
-    let names = names.unwrap_or_default();
-    let image = store.put_image(&config, &layers, &names)?;
-    Ok(Built {
-        images: vec![BuiltImage { image, names }],
-        steps: plan.steps.len(),
-        cached: outcome.cached,
-    })
 }

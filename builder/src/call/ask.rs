@@ -45,7 +45,7 @@ pub fn ask(store: &Store, request: &Request, call: Call) -> Result<Report, Error
         Call::Outline => outline(request, &dockerfile, &file).map(Report::Outline),
         Call::Check | Call::Describe => {
             let ignore = context.as_ref().and_then(|context| context.filter().ignore);
-            let stages = match request.target() {
+            let stages = match target_name(request) {
                 None => None,
                 Some(_) => Some(reachable(&dockerfile, target(request, &dockerfile, &file)?)),
             };
@@ -79,7 +79,7 @@ pub(crate) fn check_options(request: &Request) -> Result<Option<CheckOptions>, E
 /// Number of the stage that the request asks for.
 pub(super) fn target(request: &Request, dockerfile: &Dockerfile, file: &File<'_>) -> Result<usize, Error> {
     let stages = &dockerfile.stages;
-    let Some(name) = request.target() else {
+    let Some(name) = target_name(request) else {
         return Ok(stages.len() - 1);
     };
     resolve_target(stages, name).ok_or_else(|| {
@@ -87,6 +87,12 @@ pub(super) fn target(request: &Request, dockerfile: &Dockerfile, file: &File<'_>
         let problem = problem.with_suggestion(suggest_stage(stages, name));
         Error::Dockerfile(Diagnostics::from(problem).render(file.bytes, file.name))
     })
+}
+
+/// Name of the stage that the first target asks for; none for the last one.
+fn target_name(request: &Request) -> Option<&str> {
+    let stage = request.targets.first()?.stage.as_deref();
+    stage.filter(|name| !name.is_empty())
 }
 
 /// What the base images that are here set.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use crate::build::{Context, Error, Request, reason};
+use crate::build::{Context, Error, NamedContext, Request, reason};
 use crate::dockerfile::MAX_SOURCE;
 use crate::ignore::Patterns;
 use crate::tree::{Filter, RootHandle, resolve};
@@ -34,6 +34,23 @@ impl ContextFiles {
         Ok(Some(Self { root, ignore }))
     }
 
+    /// Opens the named context `key`; its `.dockerignore` applies, whatever the Dockerfile is called.
+    pub(super) fn open_named(key: &str, context: &NamedContext) -> Result<Self, Error> {
+        match context {
+            NamedContext::Directory(path) => {
+                let root = RootHandle::open_host(path)?;
+                let ignore = read_first_ignore(&root, [".dockerignore".to_owned()])?;
+                Ok(Self { root, ignore })
+            }
+            NamedContext::Remote(_) => Err(Error::Source(format!(
+                "named context {key}: remote contexts are not supported yet"
+            ))),
+            NamedContext::Image(_) | NamedContext::OciLayout { .. } => {
+                Err(Error::internal("an image is no directory"))
+            }
+        }
+    }
+
     pub(crate) fn filter(&self) -> Filter<'_> {
         Filter {
             ignore: self.ignore.as_ref(),
@@ -42,7 +59,16 @@ impl ContextFiles {
 }
 
 pub(super) fn read_ignore(root: &RootHandle, dockerfile: &str) -> Result<Option<Patterns>, Error> {
-    for name in [format!("{dockerfile}.dockerignore"), ".dockerignore".to_owned()] {
+    let names = [format!("{dockerfile}.dockerignore"), ".dockerignore".to_owned()];
+    read_first_ignore(root, names)
+}
+
+/// The patterns of the first of these files that is there.
+fn read_first_ignore(
+    root: &RootHandle,
+    names: impl IntoIterator<Item = String>,
+) -> Result<Option<Patterns>, Error> {
+    for name in names {
         match read(root, Path::new(&name), MAX_IGNORE) {
             Ok(text) => {
                 let patterns = Patterns::parse(&text);

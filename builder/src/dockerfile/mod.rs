@@ -16,6 +16,7 @@ mod lines;
 mod lint;
 mod parse;
 mod pattern;
+mod relocate;
 mod render;
 mod rule;
 mod span;

@@ -1,6 +1,6 @@
 //! Entry points of the parser.
 
-use super::ast::{CommentBlock, Directives, Dockerfile, Escape, Instruction, Stage, Word};
+use super::ast::{CommentBlock, Directives, Dockerfile, Escape, Instruction, InstructionKind, Stage, Word};
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::directive::{DirectiveParser, detect_syntax};
 use super::instruction::{Comments, Parsed, read_line};
@@ -80,7 +80,21 @@ pub fn parse_trigger(text: &str) -> Result<Instruction, Diagnostics> {
         )
     });
     let instruction = match parsed {
-        Some(Parsed::Arg(_, instruction) | Parsed::Other(instruction)) => Some(instruction),
+        Some(Parsed::Arg(_, instruction) | Parsed::Other(instruction)) => {
+            // The file's parser refuses these two already; an image may come from anywhere.
+            match &instruction.kind {
+                InstructionKind::Onbuild(_) => problems.push(Diagnostic::error(
+                    instruction.span,
+                    "chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed",
+                )),
+                InstructionKind::Maintainer(_) => problems.push(Diagnostic::error(
+                    instruction.span,
+                    "MAINTAINER isn't allowed as an ONBUILD trigger",
+                )),
+                _ => {}
+            }
+            Some(instruction)
+        }
         Some(Parsed::From(stage)) => {
             problems.push(Diagnostic::error(
                 stage.span,

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cooper_registry::digest::{ChainId, DiffId};
 use cooper_registry::oci::Descriptor;
-use cooper_registry::store::{Image, Layer, Lease, Store};
+use cooper_registry::store::{Layer, Lease, Store};
 
-use crate::build::{Error, Event, Request};
-use crate::context::{ContextFiles, DigestCache};
+use super::emulation::Emulation;
+use crate::build::{Error, Event, Request, Services};
+use crate::context::{ContextFiles, DigestCache, NamedContexts};
 use crate::plan::Source;
 
 /// Receives events; from several threads.
@@ -24,7 +25,10 @@ pub(crate) struct Environment<'a> {
     pub(crate) events: Events<'a>,
     pub(crate) context: Option<&'a ContextFiles>,
     pub(crate) digests: Option<&'a DigestCache>,
-    pub(crate) images: &'a [Image],
+    pub(crate) services: &'a Services<'a>,
+    pub(crate) named: &'a NamedContexts<'a>,
+    /// What runs programs of other platforms.
+    pub(crate) emulation: &'a Emulation,
     /// Keeps results from being collected until the image names them.
     pub(crate) lease: &'a Lease,
     /// An empty directory, for overlays that lack a layer.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use cooper_registry::digest::Algorithm;
 use cooper_registry::store::Snapshot;
@@ -11,6 +12,7 @@ use super::context::{Environment, RootFs};
 use super::step::Keep;
 use crate::build::Error;
 use crate::cache::Key;
+use crate::context::{DigestCache, OpenContext};
 use crate::plan::{CopyAction, CopyFrom};
 use crate::tree::{
     Copier, CopyOptions, DataDigest, Entry, FileKind, Filter, Owner, RootHandle, Selection, hash_file,
@@ -22,14 +24,7 @@ pub(super) fn action_key(action: &CopyAction, parent: &RootFs) -> Key {
     let mut key = Key::new(if action.unpack { "ADD" } else { "COPY" });
     key.add("rootfs", parent.identity());
     key.add("dest", &action.dest);
-    key.add(
-        "keeps-owner",
-        if action.from == CopyFrom::Context {
-            "no"
-        } else {
-            "yes"
-        },
-    );
+    key.add("keeps-owner", if is_context(action.from) { "no" } else { "yes" });
     key.add_some("chown", action.chown.as_ref());
     key.add_some("chmod", action.mode.map(|mode| format!("{mode:o}")));
     for (source, _) in &action.sources {
@@ -45,11 +40,18 @@ pub(super) fn action_key(action: &CopyAction, parent: &RootFs) -> Key {
     key
 }
 
+/// Whether files belong to nobody: a client has sent them.
+fn is_context(from: CopyFrom) -> bool {
+    matches!(from, CopyFrom::Context | CopyFrom::Named(_))
+}
+
 /// What a COPY takes.
 #[derive(Debug)]
 pub(super) struct Sources {
     root: Option<RootHandle>,
     is_context: bool,
+    /// The named context that they are in.
+    named: Option<Arc<OpenContext>>,
     selections: Vec<Selection>,
 }
 
@@ -59,9 +61,13 @@ pub(super) fn find(
     action: &CopyAction,
     from: Option<&RootFs>,
 ) -> Result<Sources, Error> {
-    let is_context = action.from == CopyFrom::Context;
+    let is_context = is_context(action.from);
+    let named = match action.from {
+        CopyFrom::Named(number) => Some(environment.named.open(number)?),
+        CopyFrom::Context | CopyFrom::Step(_) => None,
+    };
     let (root, filter) = match (is_context, from) {
-        (true, _) => match environment.context {
+        (true, _) => match named.as_ref().map(|named| &named.files).or(environment.context) {
             Some(context) => (Some(context.root.clone()), context.filter()),
             None => (None, Filter { ignore: None }),
         },
@@ -92,6 +98,7 @@ pub(super) fn find(
     Ok(Sources {
         root,
         is_context,
+        named,
         selections,
     })
 }
@@ -130,6 +137,13 @@ impl Sources {
         Ok(())
     }
 
+    fn digests<'a>(&'a self, environment: &Environment<'a>) -> Option<&'a DigestCache> {
+        match &self.named {
+            Some(named) => Some(&named.digests),
+            None => environment.digests.filter(|_| self.is_context),
+        }
+    }
+
     fn describe(
         &self,
         environment: &Environment<'_>,
@@ -155,7 +169,7 @@ impl Sources {
         let _ = match (&entry.kind, link) {
             (_, Some(first)) => write!(line, " link {first}"),
             (FileKind::Regular, None) => {
-                let DataDigest(digest) = match environment.digests.filter(|_| self.is_context) {
+                let DataDigest(digest) = match self.digests(environment) {
                     Some(digests) => digests.digest(root, entry)?,
                     None => hash_file(root, entry)?.0,
                 };

@@ -9,6 +9,8 @@ use crate::plan::StageState;
 
 /// Comment of history entries that a Dockerfile made, as BuildKit writes it.
 const COMMENT: &str = "buildkit.dockerfile.v0";
+/// Comment of entries for layers that nothing tells of.
+const EXPORTER: &str = "buildkit.exporter.image.v0";
 
 /// The config of the image that `state` and the layers of `rootfs` make.
 ///
@@ -29,6 +31,14 @@ pub(crate) fn finish_image(
         author: String::new(),
         empty_layer: entry.layer.is_none(),
     }));
+    // Files that are no image have a layer and no history; BuildKit's exporter tells of it at the end.
+    let told = image.history.iter().filter(|entry| !entry.empty_layer).count();
+    let untold = (state.base_layers + own_layers(state)).saturating_sub(told);
+    image.history.extend((0..untold).map(|_| History {
+        created: epoch.clone(),
+        comment: EXPORTER.to_owned(),
+        ..History::default()
+    }));
     fill_times(&mut image.history);
     if let Some(epoch) = &epoch {
         for entry in &mut image.history {
@@ -40,9 +50,8 @@ pub(crate) fn finish_image(
     image.created = epoch.or_else(|| image.history.iter().rev().find_map(|entry| entry.created.clone()));
     image.rootfs.diff_ids = rootfs.layers.iter().map(|layer| layer.diff_id.clone()).collect();
     let shown = image.history.iter().filter(|entry| !entry.empty_layer).count();
-    if shown != image.rootfs.diff_ids.len()
-        && state.base_layers + own_layers(state) != image.rootfs.diff_ids.len()
-    {
+    let layers = image.rootfs.diff_ids.len();
+    if shown != layers && state.base_layers + own_layers(state) != layers {
         return Err(Error::internal("history and layers of the image do not match"));
     }
     if !request.labels.is_empty() {

@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use cooper_registry::store::Snapshot;
+use cooper_registry::oci::Platform;
+use cooper_registry::store::{Image, Snapshot};
 
+use super::base::base;
 use super::context::{Environment, LayerRef, RootFs};
 use super::{copy, run};
 use crate::build::Error;
@@ -18,6 +20,8 @@ use crate::tree::{Owner, Touched, lookup_owner, mount_writable, resolve};
 pub(crate) struct Done {
     pub(crate) rootfs: Arc<RootFs>,
     pub(crate) cached: bool,
+    /// The image that a base step found.
+    pub(crate) image: Option<Arc<Image>>,
 }
 
 /// Whether the result may be recorded.
@@ -44,21 +48,27 @@ pub(super) fn execute_step(
         Some(id) => input(id).ok_or_else(|| Error::internal("a step's parent is done before it"))?,
     };
     match &step.action {
-        Action::Base(image) => base(environment, *image),
+        Action::Base(action) => base(environment, step, action),
+        Action::Same(same) => Ok(Done {
+            rootfs: input(*same).ok_or_else(|| Error::internal("a step's twin is done before it"))?,
+            cached: true,
+            image: None,
+        }),
         Action::Nothing => Ok(Done {
             rootfs: parent,
             cached: true,
+            image: None,
         }),
         Action::Run(action) => {
-            let key = with_clamp(environment, run::key(action, &parent));
-            cached(
-                environment,
-                step,
-                &parent,
-                &key,
-                environment.request.no_cache,
-                |snapshot| run::execute(environment, step.info.id, step.span, action, &parent, snapshot),
-            )
+            let mut key = with_clamp(environment, run::key(action, &parent));
+            let host = Platform::host();
+            let foreign = Some(&step.platform).filter(|platform| !platform.same_machine(&host));
+            key.add_some("foreign", foreign.map(Platform::to_string));
+            cached(environment, step, &parent, &key, step.no_cache, |snapshot| {
+                let possible = environment.emulation.check(&step.platform);
+                possible.map_err(Error::Source)?;
+                run::execute(environment, step.info.id, step.span, action, &parent, snapshot)
+            })
         }
         Action::Workdir(action) => {
             let mut key = Key::new("WORKDIR");
@@ -75,7 +85,7 @@ pub(super) fn execute_step(
                 CopyFrom::Step(Some(id)) => {
                     Some(input(id).ok_or_else(|| Error::internal("a step's source is done before it"))?)
                 }
-                CopyFrom::Step(None) | CopyFrom::Context => None,
+                CopyFrom::Step(None) | CopyFrom::Context | CopyFrom::Named(_) => None,
             };
             copy_step(environment, step, action, &parent, from.as_deref())
         }
@@ -112,7 +122,7 @@ fn copy_step(
             .for_each(|(source, _)| key.add("path", source));
         key
     });
-    if let Some(quick) = quick.as_ref().filter(|_| !environment.request.no_cache)
+    if let Some(quick) = quick.as_ref().filter(|_| !step.no_cache)
         && let Some(done) = hit(environment, parent, quick)?
     {
         return Ok(done);
@@ -120,14 +130,9 @@ fn copy_step(
     let sources = copy::find(environment, action, from)?;
     let mut key = with_clamp(environment, copy::action_key(action, parent));
     sources.add_to(environment, &mut key)?;
-    let done = cached(
-        environment,
-        step,
-        parent,
-        &key,
-        environment.request.no_cache,
-        |snapshot| copy::execute(environment, action, &sources, parent, snapshot),
-    )?;
+    let done = cached(environment, step, parent, &key, step.no_cache, |snapshot| {
+        copy::execute(environment, action, &sources, parent, snapshot)
+    })?;
     if let (
         Some(quick),
         Some(LayerRef {
@@ -149,6 +154,7 @@ fn hit(environment: &Environment<'_>, parent: &RootFs, key: &Key) -> Result<Opti
     Ok(Some(Done {
         rootfs: parent.with(environment.store, found.layer, found.created),
         cached: true,
+        image: None,
     }))
 }
 
@@ -188,35 +194,7 @@ fn cached(
     Ok(Done {
         rootfs: parent.with(environment.store, layer, created),
         cached: false,
-    })
-}
-
-fn base(environment: &Environment<'_>, image: usize) -> Result<Done, Error> {
-    let image = &environment.images[image];
-    environment.lease.manifest(&image.manifest_digest)?;
-    let lowers = environment.store.unpack_image(image)?;
-    let ids = &image.config.rootfs.diff_ids;
-    if ids.len() != image.manifest.layers.len() {
-        return Err(Error::Source(format!(
-            "the image's manifest has {} layers, its config {}",
-            image.manifest.layers.len(),
-            ids.len()
-        )));
-    }
-    let layers = ids
-        .iter()
-        .zip(&image.manifest.layers)
-        .map(|(diff_id, descriptor)| LayerRef {
-            diff_id: diff_id.clone(),
-            descriptor: descriptor.clone(),
-            created: None,
-        });
-    Ok(Done {
-        rootfs: Arc::new(RootFs {
-            layers: layers.collect(),
-            lowers,
-        }),
-        cached: true,
+        image: None,
     })
 }
 
@@ -250,9 +228,17 @@ fn workdir(
 /// Says where in the Dockerfile a step failed.
 pub(super) fn locate(source: &Source<'_>, step: &Step, error: Error) -> Error {
     match error {
-        error @ (Error::Cancelled | Error::Dockerfile(_) | Error::Run { .. } | Error::Step { .. }) => error,
+        error @ (Error::Cancelled
+        | Error::Dockerfile(_)
+        | Error::Base { .. }
+        | Error::Run { .. }
+        | Error::Step { .. }) => error,
         error => {
-            let excerpt = source.render(Diagnostic::error(step.span, error.to_string()));
+            let text = match &step.trigger {
+                Some(trigger) => format!("{trigger}: {error}"),
+                None => error.to_string(),
+            };
+            let excerpt = source.render(Diagnostic::error(step.span, text));
             Error::Step {
                 excerpt,
                 source: Box::new(error),

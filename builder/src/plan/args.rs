@@ -18,32 +18,27 @@ pub(crate) struct Globals {
 }
 
 impl Globals {
-    /// Predefined platform arguments, overridden by `--build-arg`, then the file's own.
+    /// Predefined platform arguments, overridden by `--build-arg`, then the file's own. `stage` is the name of the target.
     pub(crate) fn new(
         request: &Request,
         dockerfile: &Dockerfile,
         source: &Source<'_>,
+        target: &Platform,
+        stage: Option<&str>,
     ) -> Result<Self, Error> {
         let mut values = BTreeMap::new();
-        let platform = Platform::host();
-        let variant = platform.variant.clone().unwrap_or_default();
-        let mut name = format!("{}/{}", platform.os, platform.architecture);
-        if !variant.is_empty() {
-            name = format!("{name}/{variant}");
-        }
-        for side in ["BUILD", "TARGET"] {
+        for (side, platform) in [("BUILD", &Platform::host().normalized()), ("TARGET", target)] {
             for (key, value) in [
-                ("PLATFORM", name.as_str()),
-                ("OS", &platform.os),
-                ("OSVERSION", ""),
-                ("ARCH", &platform.architecture),
-                ("VARIANT", &variant),
+                ("PLATFORM", platform.to_string()),
+                ("OS", platform.os.clone()),
+                ("OSVERSION", platform.os_version.clone().unwrap_or_default()),
+                ("ARCH", platform.architecture.clone()),
+                ("VARIANT", platform.variant.clone().unwrap_or_default()),
             ] {
-                values.insert(format!("{side}{key}"), value.to_owned());
+                values.insert(format!("{side}{key}"), value);
             }
         }
-        let target = request.target().unwrap_or("default");
-        values.insert("TARGETSTAGE".to_owned(), target.to_owned());
+        values.insert("TARGETSTAGE".to_owned(), stage.unwrap_or("default").to_owned());
         for (key, value) in &mut values {
             if let Some(Some(given)) = request.build_args.get(key) {
                 value.clone_from(given);
@@ -65,6 +60,11 @@ impl Globals {
         Ok(globals)
     }
 
+    /// Names of all variables, for suggestions.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
     /// Value of a variable, none if it is not set.
     pub(crate) fn get(&self, name: &str) -> Option<String> {
         self.values.get(name).cloned()
@@ -82,6 +82,65 @@ pub(super) fn proxies(request: &Request) -> Vec<(String, String)> {
         }
     }
     found
+}
+
+/// Arguments about attestations, which no RUN sees.
+const NOT_ENVIRONMENT: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
+
+/// Whether an ARG of this name becomes a variable.
+pub(super) fn is_variable(name: &str) -> bool {
+    !NOT_ENVIRONMENT.contains(&name)
+}
+
+/// The clamp that the build argument or the global ARG of the name SOURCE_DATE_EPOCH asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Epoch {
+    /// None is asked for, or what is asked for has no time of its own: files of this host, or an image.
+    None,
+    /// Unix seconds.
+    Seconds(i64),
+    /// The time of the commit or file that the build's context is; only remote contexts have one.
+    Context,
+    /// The same of a named context.
+    Named(String),
+}
+
+/// What `--build-arg SOURCE_DATE_EPOCH`, or else the file's global ARG, means; BuildKit 0.30 and later take more than
+/// numbers.
+pub(crate) fn epoch(request: &Request, dockerfile: &Dockerfile, source: &Source<'_>) -> Result<Epoch, Error> {
+    const NAME: &str = "SOURCE_DATE_EPOCH";
+    let declared = dockerfile.global_args.iter().rfind(|arg| arg.name.text == NAME);
+    let value = match (request.build_args.get(NAME), declared) {
+        (Some(Some(given)), _) => given.clone(),
+        (_, Some(_)) => Globals::new(request, dockerfile, source, &Platform::host().normalized(), None)?
+            .get(NAME)
+            .unwrap_or_default(),
+        _ => return Ok(Epoch::None),
+    };
+    if value.is_empty() {
+        return Ok(Epoch::None);
+    }
+    if let Ok(seconds) = value.parse() {
+        return Ok(Epoch::Seconds(seconds));
+    }
+    if value == "context" {
+        return Ok(Epoch::Context);
+    }
+    if request.named_contexts.contains_key(&value.to_lowercase()) {
+        return Ok(Epoch::Named(value.to_lowercase()));
+    }
+    let message = format!("invalid SOURCE_DATE_EPOCH: {value:?} is no number of seconds, nor a context");
+    let is_stage = dockerfile
+        .stages
+        .iter()
+        .find(|stage| stage.name.as_deref() == Some(&value.to_lowercase()));
+    Err(match (is_stage, declared) {
+        (Some(stage), _) => source.unsupported(stage.span, "SOURCE_DATE_EPOCH of a stage"),
+        (None, Some(arg)) if !matches!(request.build_args.get(NAME), Some(Some(_))) => {
+            source.error(arg.default.as_ref().unwrap_or(&arg.name).span, message)
+        }
+        _ => Error::Source(message),
+    })
 }
 
 /// Whether a build argument means something without being declared.

@@ -2,6 +2,7 @@
 
 use cooper_registry::oci::{Empty, HealthConfig, RunConfig};
 
+use super::args::is_variable;
 use super::evaluate::Evaluator;
 use super::gofmt::{duration, quote, quote_all, quote_number};
 use super::state::StageState;
@@ -117,7 +118,7 @@ impl Evaluator<'_> {
                 Some(value) => format!("{name}={value}"),
                 None => name.clone(),
             });
-            if let Some(value) = &value {
+            if let Some(value) = value.as_ref().filter(|_| is_variable(&name)) {
                 state.set_arg(&name, value);
             }
             state.build_args.push((name, value));

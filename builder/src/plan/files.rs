@@ -1,7 +1,6 @@
 //! COPY and ADD.
 
 use super::evaluate::Evaluator;
-use super::graph::Origin;
 use super::state::StageState;
 use super::step::{Action, CopyAction, CopyFrom, Inline};
 use super::values::{destination, is_remote, octal_mode};
@@ -26,7 +25,6 @@ impl Evaluator<'_> {
         state: &mut StageState,
         instruction: &Instruction,
         copy: &Copy,
-        place: (usize, usize),
     ) -> Result<(), Error> {
         for (given, name) in [
             (copy.link, "link"),
@@ -35,12 +33,7 @@ impl Evaluator<'_> {
         ] {
             self.refuse(instruction, given, "COPY", name)?;
         }
-        let from = match self.origin(place) {
-            None => CopyFrom::Context,
-            Some(Origin::Scratch) => CopyFrom::Step(None),
-            Some(Origin::Stage(stage)) => CopyFrom::Step(self.stage_step(stage)),
-            Some(Origin::Image(image)) => CopyFrom::Step(Some(self.image_step(image, instruction.span)?)),
-        };
+        let from = self.from(0).unwrap_or(CopyFrom::Context);
         self.files(
             state,
             instruction,

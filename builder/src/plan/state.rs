@@ -34,12 +34,12 @@ pub(crate) struct StageState {
 
 impl StageState {
     /// `FROM scratch`
-    pub(crate) fn scratch() -> Self {
-        let platform = Platform::host();
+    pub(crate) fn scratch(platform: &Platform) -> Self {
+        let platform = platform.clone();
         Self::with(ImageConfig {
             architecture: platform.architecture,
             os: platform.os,
-            os_version: None,
+            os_version: platform.os_version,
             variant: platform.variant,
             author: None,
             created: None,
@@ -75,10 +75,32 @@ impl StageState {
         state
     }
 
+    /// `FROM` files that are no image: their layer is the step `rootfs`, which no history tells of.
+    pub(crate) fn from_files(platform: &Platform, rootfs: usize) -> Self {
+        Self {
+            rootfs: Some(rootfs),
+            base_layers: 1,
+            ..Self::scratch(platform)
+        }
+    }
+
+    /// What the image is for.
+    pub(crate) fn platform(&self) -> Platform {
+        let image = &self.image;
+        let platform = Platform {
+            architecture: image.architecture.clone(),
+            os: image.os.clone(),
+            os_version: image.os_version.clone(),
+            variant: image.variant.clone(),
+        };
+        platform.normalized()
+    }
+
     /// `FROM` an earlier stage in its final state. Its ENV wins again over its ARG, as for any base.
     pub(crate) fn from_stage(stage: &Self) -> Self {
         let mut state = stage.clone();
         state.cmd_set = false;
+        state.image.config.on_build = None;
         for pair in state.image.config.env.iter().flatten() {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             set(&mut state.env, key, value);
@@ -121,6 +143,11 @@ impl StageState {
             .iter()
             .map(|(key, value)| format!("{key}={value}"))
             .collect()
+    }
+
+    /// Names of all variables, in the order they were set first.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.env.iter().map(|(key, _)| key.as_str())
     }
 
     pub(super) fn has(&self, name: &str) -> bool {

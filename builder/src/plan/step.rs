@@ -1,7 +1,12 @@
 //! What is executed.
 
+use std::path::PathBuf;
+
+use cooper_registry::oci::Platform;
+use cooper_registry::reference::ImageRef;
 use cooper_runner::spec::NetworkMode;
 
+use super::definition::Definition;
 use crate::build::StepInfo;
 use crate::dockerfile::Span;
 
@@ -14,6 +19,14 @@ pub(crate) struct Step {
     /// The step whose result this one changes; none for an empty one.
     pub(crate) parent: Option<usize>,
     pub(crate) action: Action,
+    /// What it is, without its number, name and place; see [`Definition`].
+    pub(crate) definition: Definition,
+    /// What its stage is for.
+    pub(crate) platform: Platform,
+    /// It is executed even where the cache has its result.
+    pub(crate) no_cache: bool,
+    /// The ONBUILD trigger that it is, for messages.
+    pub(crate) trigger: Option<String>,
 }
 
 impl Step {
@@ -24,6 +37,7 @@ impl Step {
                 from: CopyFrom::Step(step),
                 ..
             }) => *step,
+            Action::Same(step) => Some(*step),
             _ => None,
         };
         self.parent.into_iter().chain(from)
@@ -33,13 +47,64 @@ impl Step {
 /// What a step does.
 #[derive(Debug)]
 pub(crate) enum Action {
-    /// Makes the layers of a base image usable; index into the graph's images.
-    Base(usize),
+    /// Finds a base image and makes its layers usable.
+    Base(BaseAction),
     Run(RunAction),
     Copy(CopyAction),
     Workdir(WorkdirAction),
     /// Nothing (`WORKDIR /`).
     Nothing,
+    /// What another step does, on the same input: its result is this one's.
+    Same(usize),
+}
+
+/// FROM, and `--from` of an image
+#[derive(Debug)]
+pub(crate) struct BaseAction {
+    pub(crate) source: BaseSource,
+    /// What is meant if there is no such image.
+    pub(crate) suggestion: Option<String>,
+    /// A single image for another platform is worth a warning.
+    pub(crate) warns: bool,
+    /// Somebody has asked for the platform; otherwise whatever can be run is fine.
+    pub(crate) explicit: bool,
+}
+
+/// Where a base image is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BaseSource {
+    /// Whatever the engine knows by this name.
+    Named(ImageRef),
+    /// An OCI layout, by its directory.
+    Layout {
+        /// The named context, for messages.
+        name: String,
+        path: PathBuf,
+        /// Tag or digest.
+        reference: Option<String>,
+    },
+}
+
+impl BaseSource {
+    /// For names of steps.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Named(image) => image.to_string(),
+            Self::Layout {
+                name,
+                reference: None,
+                ..
+            } => format!("oci-layout://{name}"),
+            Self::Layout {
+                name,
+                reference: Some(reference),
+                ..
+            } => {
+                let separator = if reference.contains(':') { '@' } else { ':' };
+                format!("oci-layout://{name}{separator}{reference}")
+            }
+        }
+    }
 }
 
 /// RUN
@@ -69,6 +134,8 @@ pub(crate) struct Inline {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CopyFrom {
     Context,
+    /// A named context with files, by its number in the request.
+    Named(usize),
     /// The result of a step; none is an empty stage.
     Step(Option<usize>),
 }

@@ -162,18 +162,6 @@ fn base_config() {
     }
     let (_, outcome) = world.build("FROM based\nRUN echo $A $PATH $(pwd) $(id -u):$(id -g)\n");
     assert_eq!(outcome.output(), "1 /bin /base 1000:1001\n");
-    world.add_base(
-        "triggers",
-        RunConfig {
-            on_build: list(&["RUN true"]),
-            ..RunConfig::default()
-        },
-    );
-    let error = world.run(&world.request("FROM triggers\n")).error();
-    assert!(
-        error.contains("ONBUILD triggers is not supported yet") && error.contains("Dockerfile:1:6"),
-        "{error}"
-    );
 }
 
 /// Stages that do not need each other run at the same time: each waits for a sign of the other through the same FIFO.

@@ -10,6 +10,11 @@ mod cache;
 mod cases;
 mod failures;
 mod files;
+mod history;
+mod named;
+mod onbuild;
+mod platforms;
+mod targets;
 mod world;
 
 use std::process::ExitCode;
@@ -31,7 +36,18 @@ fn main() -> ExitCode {
         println!("skipped: no /bin/busybox (package busybox-static)");
         return ExitCode::SUCCESS;
     }
-    let tests = [cases::TESTS, files::TESTS, cache::TESTS, failures::TESTS].concat();
+    let tests = [
+        cases::TESTS,
+        files::TESTS,
+        history::TESTS,
+        cache::TESTS,
+        failures::TESTS,
+        named::TESTS,
+        onbuild::TESTS,
+        platforms::TESTS,
+        targets::TESTS,
+    ]
+    .concat();
     let trials = tests.into_iter().map(|(name, test)| {
         Trial::test(name, move || {
             test();

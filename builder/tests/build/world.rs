@@ -5,10 +5,12 @@ use std::io::Read as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
-use cooper_builder::build::{BaseImages, Built, Context, Error, Event, Request, Services, build};
+use cooper_builder::build::{BaseImages, Built, Context, Error, Event, Request, Services, StepInfo, build};
+use cooper_registry::digest::Digest;
 use cooper_registry::oci::{History, ImageConfig, Platform, RootFs, RunConfig};
 use cooper_registry::reference::ImageRef;
 use cooper_registry::store::{Image, Store};
@@ -31,9 +33,23 @@ pub(crate) struct Outcome {
 }
 
 impl BaseImages for World {
-    fn resolve(&self, name: &ImageRef, _platform: &Platform, _always_pull: bool) -> Result<Image, String> {
+    fn resolve(
+        &self,
+        name: &ImageRef,
+        platform: &Platform,
+        _always_pull: bool,
+        cancelled: &AtomicBool,
+    ) -> Result<Image, String> {
+        let text = name.to_string();
+        if text.contains("/hang:") {
+            let end = Instant::now() + Duration::from_secs(30);
+            while !cancelled.load(Ordering::Relaxed) && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            return Err("told to stop".to_owned());
+        }
         self.store
-            .image(&name.to_string())
+            .image_for(&text, platform)
             .map_err(|error| error.to_string())
     }
 }
@@ -100,13 +116,18 @@ impl World {
 
     /// An image of the busybox layer with this config.
     pub(crate) fn add_base(&self, name: &str, config: RunConfig) {
+        self.add_base_for(name, config, &Platform::host());
+    }
+
+    /// The same, said to be for another platform. Gives its id.
+    pub(crate) fn add_base_for(&self, name: &str, config: RunConfig, platform: &Platform) -> Digest {
         let layer = self.store.import_layer(&mut { busybox() }).unwrap();
-        let platform = Platform::host();
+        let platform = platform.clone();
         let image = ImageConfig {
             architecture: platform.architecture,
             os: platform.os,
             os_version: None,
-            variant: None,
+            variant: platform.variant,
             author: None,
             created: Some(BASE_TIME.to_owned()),
             config,
@@ -123,7 +144,7 @@ impl World {
         let descriptor = self.store.layer_descriptor(&layer);
         self.store
             .put_image(&image, &[descriptor], &[name.parse().unwrap()])
-            .unwrap();
+            .unwrap()
     }
 
     pub(crate) fn context(&self) -> PathBuf {
@@ -243,17 +264,40 @@ impl World {
 }
 
 impl Outcome {
-    /// Names of the steps that were executed, without `[stage 1/2]`, sorted.
+    /// All steps, as the last word on them is.
+    pub(crate) fn steps(&self) -> &[StepInfo] {
+        let plans = self.events.iter().rev();
+        let mut plans = plans.filter_map(|event| match event {
+            Event::Plan { steps } => Some(steps.as_slice()),
+            _ => None,
+        });
+        plans.next().unwrap_or_default()
+    }
+
+    /// All warnings.
+    pub(crate) fn warnings(&self) -> String {
+        let warnings = self.events.iter().filter_map(|event| match event {
+            Event::Warning { text } => Some(text.as_str()),
+            _ => None,
+        });
+        warnings.collect()
+    }
+
+    /// Names of the steps that were executed, as they were announced first, without `[stage 1/2]`, sorted.
     pub(crate) fn executed(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
-        let Some(Event::Plan { steps }) = self
-            .events
-            .iter()
-            .find(|event| matches!(event, Event::Plan { .. }))
-        else {
-            return names;
-        };
-        for step in steps {
+        let plans = self.events.iter().filter_map(|event| match event {
+            Event::Plan { steps } => Some(steps),
+            _ => None,
+        });
+        // As the file has them: what is told later has values for variables.
+        let mut first: Vec<&StepInfo> = Vec::new();
+        for step in plans.flatten() {
+            if step.id == first.len() {
+                first.push(step);
+            }
+        }
+        for step in first {
             let cached = self.events.contains(&Event::Cached { step: step.id });
             let started = self.events.contains(&Event::Started { step: step.id });
             if started && !cached {

@@ -1,6 +1,8 @@
 //! Base images for builds: the local store first, a registry otherwise.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use cooper_builder::build::BaseImages;
 use cooper_registry::client::Credentials;
@@ -21,16 +23,28 @@ pub(crate) struct PullingBases {
     pub(crate) runtime: Handle,
 }
 
+/// How soon a pull notices that its build has ended.
+const POLL: Duration = Duration::from_millis(20);
+
 impl BaseImages for PullingBases {
-    fn resolve(&self, name: &ImageRef, platform: &Platform, always_pull: bool) -> Result<Image, String> {
+    /// A local image that is for another platform is taken only if no registry has one for the right one, as Docker does.
+    fn resolve(
+        &self,
+        name: &ImageRef,
+        platform: &Platform,
+        always_pull: bool,
+        cancelled: &AtomicBool,
+    ) -> Result<Image, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let store = self.engine.store().map_err(|error| text(&error))?;
-        let local = match store.image(&name.to_string()) {
-            Ok(image) => Some(image),
-            Err(store::Error::NoSuchImage(_)) => None,
-            Err(error) => return Err(text(&error)),
+        let find = || match store.image_for(&name.to_string(), platform) {
+            Ok(image) => Ok(Some(image)),
+            Err(store::Error::NoSuchImage(_) | store::Error::NotRunnable { .. }) => Ok(None),
+            Err(error) => Err(text(&error)),
         };
-        if let (Some(image), false) = (&local, always_pull) {
+        let local = find()?;
+        let fits = local.as_ref().is_some_and(|image| is_for(image, platform));
+        if let (Some(image), true, false) = (&local, fits, always_pull) {
             return Ok(image.clone());
         }
         let credentials = self
@@ -39,9 +53,36 @@ impl BaseImages for PullingBases {
             .cloned()
             .unwrap_or(Credentials::Anonymous);
         let client = self.engine.client().map_err(|error| text(&error))?;
-        self.runtime
-            .block_on(client.pull(name, platform, credentials, &|_| {}))
-            .map_err(|error| format!("failed to pull {}: {error}", name.familiar()))?;
-        store.image(&name.to_string()).map_err(|error| text(&error))
+        let pull = async {
+            tokio::select! {
+                pulled = client.pull(name, platform, credentials, &|_| {}) => Some(pulled),
+                () = until(cancelled) => None,
+            }
+        };
+        match (self.runtime.block_on(pull), local) {
+            (None, _) => return Err("the build has ended".to_owned()),
+            (Some(Ok(_)), _) => {}
+            // What is here is at least an image of that name.
+            (Some(Err(_)), Some(image)) if !always_pull => return Ok(image),
+            (Some(Err(error)), _) => return Err(format!("failed to pull {}: {error}", name.familiar())),
+        }
+        find()?.ok_or_else(|| format!("{} has no image for platform {platform}", name.familiar()))
+    }
+}
+
+/// Whether an image says that it is for a platform, or does not say.
+fn is_for(image: &Image, platform: &Platform) -> bool {
+    let found = Platform {
+        architecture: image.config.architecture.clone(),
+        os: image.config.os.clone(),
+        os_version: None,
+        variant: None,
+    };
+    found.architecture.is_empty() || found.same_machine(platform)
+}
+
+async fn until(flag: &AtomicBool) {
+    while !flag.load(Ordering::Relaxed) {
+        tokio::time::sleep(POLL).await;
     }
 }

@@ -87,6 +87,11 @@ impl Store {
 
     /// The image that a manifest or index in the store is, for this host.
     pub(super) fn load_image(&self, id: &Digest) -> Result<Image> {
+        self.load_image_for(id, &Platform::host())
+    }
+
+    /// The same for any platform.
+    pub(super) fn load_image_for(&self, id: &Digest, platform: &Platform) -> Result<Image> {
         let not_runnable = |reason: String| Error::NotRunnable {
             id: id.clone(),
             reason,
@@ -101,7 +106,7 @@ impl Store {
             }
             let index: Index = parse_json(&bytes)?;
             let child = self
-                .choose(&index)?
+                .choose(&index, platform)?
                 .ok_or_else(|| not_runnable("no manifest for this platform".into()))?;
             bytes = self.read_blob(&child.digest, MAX_MANIFEST)?;
             manifest_digest = child.digest;
@@ -135,21 +140,20 @@ impl Store {
         })
     }
 
-    /// The child for this host that is in the store; an exact variant before none before any.
-    fn choose(&self, index: &Index) -> Result<Option<Descriptor>> {
-        let host = Platform::host();
+    /// The child for a platform that is in the store; an exact variant before none before any.
+    fn choose(&self, index: &Index, wanted: &Platform) -> Result<Option<Descriptor>> {
+        let wanted = wanted.normalized();
         let mut best: Option<(u32, &Descriptor)> = None;
         for child in &index.manifests {
-            let rank = match &child.platform {
+            let platform = child.platform.as_ref().map(Platform::normalized);
+            let rank = match &platform {
                 None if is_index(&child.media_type) => 3,
                 None => 4,
-                Some(p) if p.os != host.os || p.architecture != host.architecture => continue,
-                Some(p) => match (p.variant.as_deref(), p.architecture.as_str()) {
-                    (None, _) | (Some("v1"), "amd64") | (Some("v8"), "arm64") => 0,
-                    // x86-64-v2 and later may need what this CPU lacks.
-                    (Some(_), "amd64") => 2,
-                    (Some(_), _) => 1,
-                },
+                Some(p) if p.os != wanted.os || p.architecture != wanted.architecture => continue,
+                Some(p) if p.variant == wanted.variant => 0,
+                // x86-64-v2 and later may need what a plain CPU lacks.
+                Some(p) if p.architecture == "amd64" && p.variant.is_some() => 2,
+                Some(_) => 1,
             };
             if best.is_none_or(|(other, _)| rank < other) && self.has_blob(&child.digest)? {
                 best = Some((rank, child));

@@ -79,6 +79,7 @@ mod layout;
 mod lease;
 mod lock;
 mod manifest;
+mod platforms;
 mod repos;
 mod reserve;
 mod snapshot;

@@ -1,0 +1,86 @@
+//! The plan while it is executed: what it learns, and what of it is told.
+
+use std::sync::Arc;
+
+use cooper_registry::store::Image;
+
+use super::checks::Checks;
+use super::error::Error;
+use super::request::Event;
+use crate::exec::{Events, Feed};
+use crate::plan::{Planned, Planner, Step};
+
+/// A plan whose names and warnings are told as they become known.
+pub(super) struct Course<'a> {
+    planner: Planner<'a>,
+    events: Events<'a>,
+    checks: Checks<'a>,
+    warned: bool,
+}
+
+impl<'a> Course<'a> {
+    /// Tells the names of the steps that the file speaks of.
+    pub(super) fn new(planner: Planner<'a>, checks: Checks<'a>, events: Events<'a>) -> Self {
+        let mut course = Self {
+            planner,
+            events,
+            checks,
+            warned: false,
+        };
+        course.tell();
+        course
+    }
+
+    /// Number of steps, and the finished images but for their layers.
+    pub(super) fn finish(self) -> Result<(usize, Vec<Planned>), Error> {
+        let steps = self.planner.len();
+        Ok((steps, self.planner.finish()?))
+    }
+
+    fn tell(&mut self) {
+        if let Some(steps) = self.planner.names() {
+            (self.events)(Event::Plan { steps });
+        }
+    }
+
+    /// Once all is known, says what of the request had no meaning.
+    fn warn(&mut self) -> Result<(), Error> {
+        if self.warned || !self.planner.is_complete() {
+            return Ok(());
+        }
+        self.warned = true;
+        let (needed, variables) = self.planner.base_variables();
+        self.checks.variables(&needed, &variables, self.events)?;
+        let (args, filters) = self.planner.unused();
+        if !args.is_empty() {
+            (self.events)(Event::Warning {
+                text: format!("one or more build-args [{}] were not consumed", args.join(" ")),
+            });
+        }
+        for filter in filters {
+            let meant = self.planner.suggest_stage(&filter);
+            let meant = meant.map(|name| format!(", did you mean {name}?"));
+            (self.events)(Event::Warning {
+                text: format!(
+                    "no stage has the name {filter:?} of --no-cache-filter{}",
+                    meant.unwrap_or_default()
+                ),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Feed for Course<'_> {
+    fn more(&mut self) -> Result<Vec<Arc<Step>>, Error> {
+        let steps = self.planner.advance()?;
+        self.tell();
+        self.warn()?;
+        Ok(steps)
+    }
+
+    fn found(&mut self, id: usize, image: &Arc<Image>) {
+        let config = Arc::new(image.config.clone());
+        self.planner.base_found(id, &image.manifest_digest, &config);
+    }
+}
