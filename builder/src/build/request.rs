@@ -196,9 +196,9 @@ pub struct StepInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// Sent once, when the plan is known.
+    /// Sent when the plan is known, and again, whole, when base images have shown that ADD has more to fetch.
     Plan {
-        /// The steps of all stages that the target needs, in the order of the file.
+        /// The steps of all stages that the target needs, in the order of the file, then those that fetch sources of ADD.
         steps: Vec<StepInfo>,
     },
     /// A step begins.

@@ -15,6 +15,7 @@ use super::services::Services;
 use crate::context::{ContextFiles, DigestCache, read_dockerfile};
 use crate::dockerfile::{Diagnostic, Dockerfile, lint, parse};
 use crate::exec::{Environment, Events, Outcome, execute, finish_image};
+use crate::fetch::Fetcher;
 use crate::plan::{Globals, Graph, Plan, Source, evaluate, outline, unused_build_args};
 
 /// Runs the build. Blocking; spawns its own worker threads; returns when the image is durable and named, or nothing is
@@ -35,7 +36,14 @@ pub fn build(
     cancelled: &AtomicBool,
 ) -> Result<Built, Error> {
     let request = &with_epoch(request)?;
-    let context = ContextFiles::open(request)?;
+    let lease = store.lease()?;
+    let fetcher = Fetcher {
+        store,
+        services,
+        lease: &lease,
+        stop: cancelled,
+    };
+    let context = ContextFiles::open(request, &fetcher)?;
     let (name, bytes) = read_dockerfile(request, context.as_ref())?;
     let source = Source {
         name: &name,
@@ -56,7 +64,12 @@ pub fn build(
     events(Event::Plan { steps: steps.clone() });
     let images = resolve_images(request, &graph, &source, services, cancelled)?;
     let configs: Vec<&ImageConfig> = images.iter().map(|image| &image.config).collect();
+    let announced = steps.len();
     let plan = evaluate(request, &dockerfile, source, &globals, &graph, &configs, steps)?;
+    if plan.steps.len() > announced {
+        let steps = plan.steps.iter().map(|step| step.info.clone()).collect();
+        events(Event::Plan { steps });
+    }
 
     let empty = exec_root.join("build/empty");
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&empty);
@@ -65,12 +78,12 @@ pub fn build(
         Some(context) => Some(DigestCache::load(store, &context.root)?),
         None => None,
     };
-    let lease = store.lease()?;
     let stop = AtomicBool::new(false);
     let environment = Environment {
         store,
         exec_root,
         request,
+        services,
         source,
         events,
         context: context.as_ref(),

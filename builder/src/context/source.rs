@@ -1,12 +1,13 @@
-//! A context directory read in place.
+//! Contexts as trees of files: directories read in place, and what was fetched.
 
 use std::io::Read as _;
 use std::path::Path;
 
 use rustix::io::Errno;
 
-use crate::build::{Context, Error, Request, reason};
+use crate::build::{Context, Error, NamedContext, Request, reason};
 use crate::dockerfile::MAX_SOURCE;
+use crate::fetch::{FILE, Fetcher, Remote};
 use crate::ignore::Patterns;
 use crate::tree::{Filter, RootHandle, resolve};
 
@@ -19,30 +20,79 @@ const MAX_IGNORE: u64 = 16 << 20;
 pub(crate) struct ContextFiles {
     pub(crate) root: RootHandle,
     ignore: Option<Patterns>,
+    /// The context is one file, which is the Dockerfile: its name.
+    dockerfile: Option<&'static str>,
 }
 
 impl ContextFiles {
-    /// Opens a context; none for [`Context::Empty`].
+    /// Opens a context, fetches it if need be; none for [`Context::Empty`].
     ///
-    /// The ignore file is `<Dockerfile>.dockerignore` beside the Dockerfile, or `.dockerignore` at the root.
-    pub(crate) fn open(request: &Request) -> Result<Option<Self>, Error> {
-        let Context::Directory(path) = &request.context else {
-            return Ok(None);
+    /// The ignore file is `<Dockerfile>.dockerignore` beside the Dockerfile, or `.dockerignore` at the root; those of
+    /// remote contexts are not looked at, as in BuildKit.
+    pub(crate) fn open(request: &Request, fetcher: &Fetcher<'_>) -> Result<Option<Self>, Error> {
+        match &request.context {
+            Context::Empty => Ok(None),
+            Context::Remote(text) => Self::fetch(text, fetcher).map(Some),
+            Context::Directory(path) => {
+                let root = RootHandle::open_host(path)?;
+                let ignore = read_ignore(&root, Some(&request.dockerfile_name))?;
+                Ok(Some(Self {
+                    root,
+                    ignore,
+                    dockerfile: None,
+                }))
+            }
+        }
+    }
+
+    /// Opens a named context that is a tree of files; none for images. Its own `.dockerignore` counts, and no other.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the graph does not refer to named contexts yet"))]
+    pub(crate) fn open_named(context: &NamedContext, fetcher: &Fetcher<'_>) -> Result<Option<Self>, Error> {
+        match context {
+            NamedContext::Directory(path) => {
+                let root = RootHandle::open_host(path)?;
+                let ignore = read_ignore(&root, None)?;
+                Ok(Some(Self {
+                    root,
+                    ignore,
+                    dockerfile: None,
+                }))
+            }
+            NamedContext::Remote(text) => Self::fetch(text, fetcher).map(Some),
+            NamedContext::Image(_) | NamedContext::OciLayout { .. } => Ok(None),
+        }
+    }
+
+    /// A repository's files, the files of an archive, or a Dockerfile alone.
+    fn fetch(text: &str, fetcher: &Fetcher<'_>) -> Result<Self, Error> {
+        let remote = Remote::of_context(text).map_err(Error::Source)?;
+        let fetched = fetcher.fetch(&remote)?;
+        let (tree, dockerfile) = match remote {
+            Remote::Git(_) => (fetched.layer.tree, None),
+            Remote::Http(_) => match fetcher.unpack(&fetched.layer)? {
+                Some(unpacked) => (unpacked.tree, None),
+                None => (fetched.layer.tree, Some(FILE)),
+            },
         };
-        let root = RootHandle::open_host(path)?;
-        let ignore = read_ignore(&root, &request.dockerfile_name)?;
-        Ok(Some(Self { root, ignore }))
+        Ok(Self {
+            root: RootHandle::open_host(&tree)?,
+            ignore: None,
+            dockerfile,
+        })
     }
 
     pub(crate) fn filter(&self) -> Filter<'_> {
         Filter {
             ignore: self.ignore.as_ref(),
+            ..Filter::default()
         }
     }
 }
 
-pub(super) fn read_ignore(root: &RootHandle, dockerfile: &str) -> Result<Option<Patterns>, Error> {
-    for name in [format!("{dockerfile}.dockerignore"), ".dockerignore".to_owned()] {
+/// The patterns of `<dockerfile>.dockerignore` if a Dockerfile is given and has one, otherwise those of `.dockerignore`.
+pub(super) fn read_ignore(root: &RootHandle, dockerfile: Option<&str>) -> Result<Option<Patterns>, Error> {
+    let beside = dockerfile.map(|dockerfile| format!("{dockerfile}.dockerignore"));
+    for name in beside.into_iter().chain([".dockerignore".to_owned()]) {
         match read(root, Path::new(&name), MAX_IGNORE) {
             Ok(text) => {
                 let patterns = Patterns::parse(&text);
@@ -79,7 +129,7 @@ pub(crate) fn read_dockerfile(
     let Some(context) = context else {
         return Err(missing(Errno::NOENT));
     };
-    let path = Path::new(name);
+    let path = Path::new(context.dockerfile.unwrap_or(name));
     let mut candidates = vec![path.to_owned()];
     if path.file_name().is_some_and(|file| file == DEFAULT_NAME) {
         candidates.push(path.with_file_name(DEFAULT_NAME.to_lowercase()));

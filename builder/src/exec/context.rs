@@ -8,7 +8,7 @@ use cooper_registry::digest::{ChainId, DiffId};
 use cooper_registry::oci::Descriptor;
 use cooper_registry::store::{Image, Layer, Lease, Store};
 
-use crate::build::{Error, Event, Request};
+use crate::build::{Error, Event, Request, Services};
 use crate::context::{ContextFiles, DigestCache};
 use crate::plan::Source;
 
@@ -20,6 +20,7 @@ pub(crate) struct Environment<'a> {
     pub(crate) store: &'a Store,
     pub(crate) exec_root: &'a Path,
     pub(crate) request: &'a Request,
+    pub(crate) services: &'a Services<'a>,
     pub(crate) source: Source<'a>,
     pub(crate) events: Events<'a>,
     pub(crate) context: Option<&'a ContextFiles>,

@@ -8,6 +8,7 @@ mod run;
 mod schedule;
 mod step;
 
+pub(crate) use archive::{Failure, is_archive};
 pub(crate) use context::{Environment, Events, RootFs};
 pub(crate) use image::finish_image;
 pub(crate) use schedule::{Outcome, execute};

@@ -10,12 +10,13 @@ use super::source::Source;
 use super::state::StageState;
 use super::step::{Action, Step};
 use crate::build::{Error, Request, StepInfo};
+use crate::fetch::{Remote, redact};
 use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, Span, Stage, Word};
 
 /// All steps and what the image will say.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// In an order in which each step comes after what it needs.
+    /// By number: those of the outline, then what sources of ADD add to it.
     pub(crate) steps: Vec<Step>,
     /// State of the target stage at its end.
     pub(crate) target: StageState,
@@ -62,7 +63,7 @@ pub(crate) fn outline(dockerfile: &Dockerfile, graph: &Graph) -> Vec<StepInfo> {
                 .text
                 .split_at(instruction.keyword.text.len().min(instruction.text.len()));
             let text = format!("{}{rest}", instruction.keyword.text.to_uppercase());
-            push(format!("{} {text}", prefix()), instruction.span.line);
+            push(format!("{} {}", prefix(), redact(&text)), instruction.span.line);
         }
     }
     steps
@@ -100,6 +101,8 @@ pub(crate) fn evaluate(
         graph,
         escape: dockerfile.directives.escape.char(),
         steps: Vec::new(),
+        first_fetch: outline.len(),
+        fetches: Vec::new(),
         names: outline.into_iter(),
         image_steps: vec![None; images.len()],
         states: BTreeMap::new(),
@@ -109,10 +112,9 @@ pub(crate) fn evaluate(
     }
     let target = evaluator.states.remove(&graph.target);
     let target = target.ok_or_else(|| Error::internal("the target is among the needed stages"))?;
-    Ok(Plan {
-        steps: evaluator.steps,
-        target,
-    })
+    let mut steps = evaluator.steps;
+    steps.append(&mut evaluator.fetches);
+    Ok(Plan { steps, target })
 }
 
 pub(super) struct Evaluator<'a> {
@@ -123,6 +125,10 @@ pub(super) struct Evaluator<'a> {
     escape: char,
     steps: Vec<Step>,
     names: std::vec::IntoIter<StepInfo>,
+    /// Number of the first of `fetches`.
+    first_fetch: usize,
+    /// Steps that are not in the outline: what they fetch may come from variables of the base image.
+    fetches: Vec<Step>,
     /// The step of each image, once it is there.
     image_steps: Vec<Option<usize>>,
     states: BTreeMap<usize, StageState>,
@@ -217,6 +223,24 @@ impl Evaluator<'_> {
             span,
             parent,
             action,
+        });
+        Ok(id)
+    }
+
+    /// The step that fetches a source of the instruction whose step comes next; like BuildKit's it has that one's name.
+    pub(super) fn fetch(&mut self, span: Span, remote: Remote) -> Result<usize, Error> {
+        let same = |step: &Step| matches!(&step.action, Action::Fetch(other) if *other == remote);
+        if let Some(known) = self.fetches.iter().find(|step| same(step)) {
+            return Ok(known.info.id);
+        }
+        let next = self.names.as_slice().first();
+        let info = next.ok_or_else(|| Error::internal("the outline has every step"))?;
+        let id = self.first_fetch + self.fetches.len();
+        self.fetches.push(Step {
+            info: StepInfo { id, ..info.clone() },
+            span,
+            parent: None,
+            action: Action::Fetch(remote),
         });
         Ok(id)
     }

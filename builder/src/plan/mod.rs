@@ -20,4 +20,4 @@ pub(crate) use evaluate::{Plan, evaluate, outline};
 pub(crate) use graph::{Graph, unused_build_args};
 pub(crate) use source::Source;
 pub(crate) use state::StageState;
-pub(crate) use step::{Action, CopyAction, CopyFrom, RunAction, Step, WorkdirAction};
+pub(crate) use step::{Action, CopyAction, CopyFrom, CopySource, RunAction, Step, WorkdirAction};

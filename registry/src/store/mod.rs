@@ -83,6 +83,7 @@ mod types;
 mod unpack;
 mod unpack_image;
 mod usage;
+mod write;
 
 pub use error::{Error, Result};
 pub use handle::Store;
@@ -91,3 +92,4 @@ pub use lease::Lease;
 pub use snapshot::Snapshot;
 pub use types::{Backing, BlobInfo, CacheRecord, GcOptions, GcReport, Image, Layer, StoredManifest, Usage};
 pub use unpack::UnpackLimits;
+pub use write::{Attributes, LayerWriter, Node};
