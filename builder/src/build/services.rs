@@ -44,7 +44,9 @@ pub struct WebRequest<'a> {
 
 impl std::fmt::Debug for WebRequest<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WebRequest").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("WebRequest")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
     }
 }
 

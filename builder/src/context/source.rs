@@ -46,7 +46,10 @@ impl ContextFiles {
     }
 
     /// Opens a named context that is a tree of files; none for images. Its own `.dockerignore` counts, and no other.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the graph does not refer to named contexts yet"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the graph does not refer to named contexts yet")
+    )]
     pub(crate) fn open_named(context: &NamedContext, fetcher: &Fetcher<'_>) -> Result<Option<Self>, Error> {
         match context {
             NamedContext::Directory(path) => {
@@ -163,5 +166,88 @@ fn read(root: &RootHandle, path: &Path, limit: u64) -> Result<Vec<u8>, Errno> {
         Err(Errno::FBIG)
     } else {
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use cooper_registry::oci::Platform;
+    use cooper_registry::reference::ImageRef;
+    use cooper_registry::store::{Image, Store};
+
+    use super::*;
+    use crate::build::{BaseImages, Secrets, Services, Web, WebRequest, WebResponse};
+
+    /// An engine that has nothing.
+    struct Nothing;
+
+    impl BaseImages for Nothing {
+        fn resolve(&self, _: &ImageRef, _: &Platform, _: bool) -> Result<Image, String> {
+            Err("no images".to_owned())
+        }
+    }
+
+    impl Secrets for Nothing {
+        fn secret(&self, _: &str) -> Result<Option<Vec<u8>>, String> {
+            Ok(None)
+        }
+
+        fn ssh_agent(&self, _: &str) -> Result<Option<std::path::PathBuf>, String> {
+            Ok(None)
+        }
+    }
+
+    impl Web for Nothing {
+        fn get(
+            &self,
+            _: &WebRequest<'_>,
+            _: &mut dyn FnMut(&WebResponse) -> bool,
+            _: &mut dyn FnMut(&[u8]) -> bool,
+        ) -> Result<(), String> {
+            Err("no network".to_owned())
+        }
+    }
+
+    /// A named directory has its own `.dockerignore`, and not the Dockerfile's.
+    #[test]
+    fn named_contexts() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let services = Services {
+            bases: &Nothing,
+            secrets: &Nothing,
+            web: &Nothing,
+        };
+        let lease = store.lease().unwrap();
+        let fetcher = Fetcher {
+            store: &store,
+            services: &services,
+            lease: &lease,
+            stop: &AtomicBool::new(false),
+        };
+        let named = dir.path().join("named");
+        std::fs::create_dir(&named).unwrap();
+        for (name, text) in [
+            ("a", ""),
+            ("b", ""),
+            (".dockerignore", "a\n"),
+            ("Dockerfile.dockerignore", "b\n"),
+        ] {
+            std::fs::write(named.join(name), text).unwrap();
+        }
+        let files = ContextFiles::open_named(&NamedContext::Directory(named), &fetcher)
+            .unwrap()
+            .unwrap();
+        let found = |name: &str| crate::tree::select(&files.root, name, files.filter()).is_ok();
+        assert_eq!((found("a"), found("b")), (false, true));
+        let image = NamedContext::Image("busybox".parse().unwrap());
+        assert!(ContextFiles::open_named(&image, &fetcher).unwrap().is_none());
+        let remote = NamedContext::Remote("http://host/x".to_owned());
+        let error = ContextFiles::open_named(&remote, &fetcher)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(error, "failed to fetch http://host/x: no network");
     }
 }

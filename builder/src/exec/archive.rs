@@ -75,7 +75,9 @@ pub(crate) enum Failure {
 pub(crate) fn is_archive(open: &dyn Fn() -> Result<File, Error>) -> Result<bool, Failure> {
     let mut start = Vec::new();
     let file = open().map_err(Failure::Open)?;
-    file.take(BLOCK as u64).read_to_end(&mut start).map_err(Failure::Read)?;
+    file.take(BLOCK as u64)
+        .read_to_end(&mut start)
+        .map_err(Failure::Read)?;
     let again = || Ok(BufReader::new(open().map_err(Failure::Open)?));
     let block = match compression(&start) {
         Compression::None => start,

@@ -22,7 +22,11 @@ use crate::tree::{
 
 /// The key without the files.
 pub(super) fn action_key(action: &CopyAction, parent: &RootFs) -> Result<Key, Error> {
-    let mut key = Key::new(if action.add && action.unpack { "ADD" } else { "COPY" });
+    let mut key = Key::new(if action.add && action.unpack {
+        "ADD"
+    } else {
+        "COPY"
+    });
     if action.link {
         add_base(&mut key, action, parent)?;
     } else {
@@ -78,7 +82,9 @@ fn add_base(key: &mut Key, action: &CopyAction, parent: &RootFs) -> Result<(), E
     let mut path = PathBuf::new();
     for part in action.dest.split('/').filter(|part| !part.is_empty()) {
         path.push(part);
-        let Some(dir) = base.dir(&path).at(&path)? else { break };
+        let Some(dir) = base.dir(&path).at(&path)? else {
+            break;
+        };
         let mut line = format!(
             "{} {:o} {}:{}",
             path.display(),
@@ -177,8 +183,14 @@ pub(super) fn find(
                     error => environment.source.error(*span, error.to_string()),
                 })?;
                 for selection in found {
-                    let root = root.clone().ok_or_else(|| Error::internal("what was found has a root"))?;
-                    parts.push(Part { root, kind, selection });
+                    let root = root
+                        .clone()
+                        .ok_or_else(|| Error::internal("what was found has a root"))?;
+                    parts.push(Part {
+                        root,
+                        kind,
+                        selection,
+                    });
                 }
             }
             CopySource::Http { step, name } => {
@@ -283,11 +295,7 @@ fn describe(
             write!(line, " {} {digest}", entry.stat.st_size)
         }
         (FileKind::Symlink(target), None) => {
-            write!(
-                line,
-                " -> {}",
-                to_hex(target.as_encoded_bytes())
-            )
+            write!(line, " -> {}", to_hex(target.as_encoded_bytes()))
         }
         (FileKind::Device(_, number), None) => write!(line, " device {number:x}"),
         (FileKind::Directory | FileKind::Fifo | FileKind::Socket, None) => Ok(()),
@@ -373,10 +381,7 @@ pub(super) fn execute(
 }
 
 /// Writes a layer. Says whether a source changed meanwhile.
-pub(super) fn write(
-    environment: &Environment<'_>,
-    assembly: &Assembly<'_>,
-) -> Result<(Layer, bool), Error> {
+pub(super) fn write(environment: &Environment<'_>, assembly: &Assembly<'_>) -> Result<(Layer, bool), Error> {
     let clamp = environment.request.source_date_epoch;
     let mut writer = environment.store.write_layer(clamp, environment.stop)?;
     let changed = assembly.write_to(&mut writer, environment.stop)?;

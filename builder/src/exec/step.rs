@@ -120,7 +120,10 @@ fn copy_step(
                 }
             }
         }
-        key.add_some("excludes", action.excludes.as_ref().map(|patterns| format!("{patterns:?}")));
+        key.add_some(
+            "excludes",
+            action.excludes.as_ref().map(|patterns| format!("{patterns:?}")),
+        );
         quick = Some(key);
     }
     if let Some(quick) = quick.as_ref().filter(|_| !environment.request.no_cache)

@@ -70,7 +70,8 @@ impl Fetcher<'_> {
         if !archive {
             return Ok(None);
         }
-        let layer = self.store.import_layer(&mut open()?)?;
+        let scratch = self.store.unpack_scratch(&mut open()?)?;
+        let layer = self.store.commit_snapshot(scratch, None)?;
         self.lease.layer(&layer.diff_id)?;
         let created = jiff::Timestamp::now().to_string();
         remember(self.store, &key, "unpacked context", &layer.diff_id, &created)?;
@@ -103,7 +104,11 @@ impl Fetcher<'_> {
 pub(super) fn basic(url: &Url<'_>) -> Option<String> {
     use base64::Engine as _;
     let user = super::source::decode(url.user?);
-    let pair = if user.contains(':') { user } else { format!("{user}:") };
+    let pair = if user.contains(':') {
+        user
+    } else {
+        format!("{user}:")
+    };
     let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
     Some(format!("Basic {encoded}"))
 }

@@ -128,7 +128,11 @@ impl<'a> Repository<'a> {
         match source.transport {
             Transport::Http => repository.authorize()?,
             Transport::Ssh => {
-                let agent = fetcher.services.secrets.ssh_agent("default").map_err(Error::Source)?;
+                let agent = fetcher
+                    .services
+                    .secrets
+                    .ssh_agent("default")
+                    .map_err(Error::Source)?;
                 let agent = agent.ok_or_else(|| repository.failed("the client forwards no ssh agent"))?;
                 repository.agent = Some(agent);
             }
@@ -172,7 +176,11 @@ impl<'a> Repository<'a> {
     }
 
     fn failed(&self, message: &str) -> Error {
-        let mut text = format!("failed to fetch {}: {}", redact(&self.source.remote), redact(message.trim()));
+        let mut text = format!(
+            "failed to fetch {}: {}",
+            redact(&self.source.remote),
+            redact(message.trim())
+        );
         for hidden in &self.hidden {
             text = text.replace(hidden, "xxxxx");
         }
@@ -274,7 +282,9 @@ impl<'a> Repository<'a> {
         let listed = self.must(&["ls-remote", "--", &self.remote, name, &peeled])?;
         let found = choose(&listed, name).ok_or_else(|| {
             let listed: Vec<&str> = listed.lines().take(5).collect();
-            self.failed(&format!("repository does not contain ref {name}, output: {listed:?}"))
+            self.failed(&format!(
+                "repository does not contain ref {name}, output: {listed:?}"
+            ))
         })?;
         if !is_full_commit(&found.0) {
             return Err(self.failed("the server gave something that is no commit"));
@@ -296,7 +306,11 @@ impl<'a> Repository<'a> {
             self.must(&["remote", "add", "origin", "--", &self.remote])?;
         }
         let time = match self.source.commit_time {
-            true => self.must(&["show", "-s", "--format=%ct", commit])?.trim().parse().ok(),
+            true => self
+                .must(&["show", "-s", "--format=%ct", commit])?
+                .trim()
+                .parse()
+                .ok(),
             false => None,
         };
         if self.source.keep_git_dir {
@@ -318,7 +332,15 @@ impl<'a> Repository<'a> {
         let mut last = None;
         for what in by_name.into_iter().chain([commit]) {
             let refspec = format!("+{what}:{FETCHED}");
-            let args = ["fetch", "-q", "--no-tags", "--depth=1", "--", &self.remote, &refspec];
+            let args = [
+                "fetch",
+                "-q",
+                "--no-tags",
+                "--depth=1",
+                "--",
+                &self.remote,
+                &refspec,
+            ];
             let ended = self.run(&args)?;
             // A name may lead elsewhere by now.
             if ended.status.success() && self.has(commit)? {
@@ -327,14 +349,20 @@ impl<'a> Repository<'a> {
             last = Some(ended);
         }
         // Servers without shallow clones, or that give nothing but what they advertise.
-        let all = ["+refs/heads/*:refs/cooper/heads/*", "+refs/tags/*:refs/cooper/tags/*"];
+        let all = [
+            "+refs/heads/*:refs/cooper/heads/*",
+            "+refs/tags/*:refs/cooper/tags/*",
+        ];
         let args = ["fetch", "-q", "--no-tags", "--", &self.remote, all[0], all[1]];
         let ended = self.run(&args)?;
         if self.has(commit)? {
             return Ok(());
         }
         let said = last.filter(|last| !last.status.success()).unwrap_or(ended);
-        Err(self.failed(&format!("commit {commit} could not be fetched: {}", said.stderr.trim())))
+        Err(self.failed(&format!(
+            "commit {commit} could not be fetched: {}",
+            said.stderr.trim()
+        )))
     }
 
     fn has(&self, commit: &str) -> Result<bool, Error> {
@@ -396,7 +424,9 @@ impl<'a> Repository<'a> {
 
     /// Leaves only the subdirectory.
     fn enter_subdir(&self) -> Result<(), Error> {
-        let Some(subdir) = &self.source.subdir else { return Ok(()) };
+        let Some(subdir) = &self.source.subdir else {
+            return Ok(());
+        };
         let root = RootHandle::open_host(&self.tree())?;
         let found = resolve(&root, Path::new(subdir)).at(subdir)?;
         let is_dir = found
@@ -425,9 +455,18 @@ fn at_second(time: i64) -> rustix::fs::Timestamps {
 /// tag its commit.
 fn choose(listed: &str, name: &str) -> Option<(String, String)> {
     let lines: Vec<(&str, &str)> = listed.lines().filter_map(|line| line.split_once('\t')).collect();
-    let get = |wanted: &str| lines.iter().find(|(_, name)| *name == wanted).map(|(commit, _)| *commit);
+    let get = |wanted: &str| {
+        lines
+            .iter()
+            .find(|(_, name)| *name == wanted)
+            .map(|(commit, _)| *commit)
+    };
     let short = name.strip_prefix("refs/").unwrap_or(name);
-    let mut candidates = vec![format!("refs/heads/{name}"), format!("refs/{short}"), format!("refs/tags/{name}")];
+    let mut candidates = vec![
+        format!("refs/heads/{name}"),
+        format!("refs/{short}"),
+        format!("refs/tags/{name}"),
+    ];
     if name == "HEAD" {
         candidates.insert(0, name.to_owned());
     }

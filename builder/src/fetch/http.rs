@@ -65,7 +65,8 @@ impl Fetcher<'_> {
     }
 
     fn http_limited(&self, source: &Http, limit: u64) -> Result<Fetched, Error> {
-        let failed = |message: String| Error::Source(format!("failed to fetch {}: {message}", redact(&source.url)));
+        let failed =
+            |message: String| Error::Source(format!("failed to fetch {}: {message}", redact(&source.url)));
         let checksum_key = source.checksum.as_ref().map(|checksum| {
             let mut key = Key::new("HTTP");
             key.add("checksum", checksum.to_string());
@@ -113,7 +114,10 @@ impl Fetcher<'_> {
         if let Some(expected) = response.header("content-length")
             && expected.parse() != Ok(download.length)
         {
-            return Err(failed(format!("{} bytes came of {expected} announced", download.length)));
+            return Err(failed(format!(
+                "{} bytes came of {expected} announced",
+                download.length
+            )));
         }
         let Download {
             file,
@@ -201,7 +205,10 @@ impl Fetcher<'_> {
             }
             for (name, value) in [
                 ("if-none-match", known.and_then(|known| known.etag.as_ref())),
-                ("if-modified-since", known.and_then(|known| known.last_modified.as_ref())),
+                (
+                    "if-modified-since",
+                    known.and_then(|known| known.last_modified.as_ref()),
+                ),
             ] {
                 headers.extend(value.map(|value| (name.to_owned(), value.clone())));
             }
@@ -229,7 +236,9 @@ impl Fetcher<'_> {
                 200 => return Ok(response),
                 304 if known.is_some() => return Ok(response),
                 301 | 302 | 303 | 307 | 308 => {
-                    let location = response.header("location").ok_or("a redirect without a location")?;
+                    let location = response
+                        .header("location")
+                        .ok_or("a redirect without a location")?;
                     at = join(&plain, location)?;
                 }
                 status => return Err(format!("invalid response status {status}")),
@@ -243,10 +252,21 @@ impl Fetcher<'_> {
         if let Some(basic) = basic(url) {
             return Ok(Some(basic));
         }
-        let names = |host: &str| [format!("HTTP_AUTH_HEADER_{host}"), format!("HTTP_AUTH_TOKEN_{host}")];
+        let names = |host: &str| {
+            [
+                format!("HTTP_AUTH_HEADER_{host}"),
+                format!("HTTP_AUTH_TOKEN_{host}"),
+            ]
+        };
         let names = [names(url.authority), names(url.host)].concat();
         let found = self.secret(&names)?;
-        Ok(found.map(|(at, value)| if at % 2 == 0 { value } else { format!("Bearer {value}") }))
+        Ok(found.map(|(at, value)| {
+            if at % 2 == 0 {
+                value
+            } else {
+                format!("Bearer {value}")
+            }
+        }))
     }
 }
 
@@ -307,7 +327,12 @@ fn join(url: &str, location: &str) -> Result<String, String> {
     let (authority, path) = rest.split_at(end);
     let path = path.split('?').next().unwrap_or(path);
     let location = location.split('#').next().unwrap_or(location);
-    let joined = if location.contains("://") || location.split(['/', '?']).next().is_some_and(|first| first.contains(':')) {
+    let joined = if location.contains("://")
+        || location
+            .split(['/', '?'])
+            .next()
+            .is_some_and(|first| first.contains(':'))
+    {
         location.to_owned()
     } else if let Some(other) = location.strip_prefix("//") {
         format!("{scheme}://{other}")
@@ -328,7 +353,9 @@ fn join(url: &str, location: &str) -> Result<String, String> {
 
 /// Unix seconds of `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn http_date(text: &str) -> Option<i64> {
-    let zoned = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    let zoned = jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_timestamp(text)
+        .ok()?;
     Some(zoned.as_second())
 }
 
@@ -379,6 +406,9 @@ mod tests {
         };
         assert!(download.take(b"1234567890"));
         assert!(!download.take(b"1"));
-        assert_eq!(download.failure.as_deref(), Some("the body has more than 10 bytes"));
+        assert_eq!(
+            download.failure.as_deref(),
+            Some("the body has more than 10 bytes")
+        );
     }
 }

@@ -103,7 +103,9 @@ fn kill(child: &Child) {
 }
 
 fn read(pipe: Option<impl Read>) -> String {
-    let Some(mut pipe) = pipe else { return String::new() };
+    let Some(mut pipe) = pipe else {
+        return String::new();
+    };
     let mut text = Vec::new();
     let mut buffer = [0u8; 8192];
     loop {

@@ -100,7 +100,9 @@ impl Remote {
                     return Err("the URL names another commit than --checksum".to_owned());
                 }
                 // Without a reference the checksum says what to fetch.
-                let reference = git.reference.or_else(|| is_full_commit(&commit).then(|| commit.clone()));
+                let reference = git
+                    .reference
+                    .or_else(|| is_full_commit(&commit).then(|| commit.clone()));
                 Self::Git(Git {
                     reference,
                     commit: Some(commit),
@@ -125,7 +127,9 @@ impl Http {
 
     /// The last part of the URL's path, `__unnamed__` if there is none. As in BuildKit, `Content-Disposition` has no say.
     pub(crate) fn file_name(&self) -> String {
-        let path = Url::parse(&self.url).map(|url| decode(url.path)).unwrap_or_default();
+        let path = Url::parse(&self.url)
+            .map(|url| decode(url.path))
+            .unwrap_or_default();
         let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or("");
         let name = if is_file_name(name) { name } else { "__unnamed__" };
         name.to_owned()
@@ -134,7 +138,9 @@ impl Http {
 
 impl Checksum {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let invalid = || format!("invalid checksum {text:?}: expected sha256:, sha384: or sha512: and as many hex digits");
+        let invalid = || {
+            format!("invalid checksum {text:?}: expected sha256:, sha384: or sha512: and as many hex digits")
+        };
         let (name, hex) = text.split_once(':').ok_or_else(invalid)?;
         let (algorithm, length) = match name {
             "sha256" => (Algorithm::Sha256, 64),
@@ -188,7 +194,10 @@ impl Git {
             return None;
         }
         let end = text.find(['?', '#']).unwrap_or(text.len());
-        Some(Self::new(text[..end].to_owned(), transport, url.host, url.fragment).and_then(|git| git.with_query(url.query)))
+        Some(
+            Self::new(text[..end].to_owned(), transport, url.host, url.fragment)
+                .and_then(|git| git.with_query(url.query)),
+        )
     }
 
     /// `user@host:path#fragment`
@@ -196,19 +205,31 @@ impl Git {
         let (user, rest) = text.split_once('@')?;
         let (host, path) = rest.split_once(':')?;
         let plain = |text: &str, more: &str| {
-            !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+            !text.is_empty()
+                && text
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || more.contains(c))
         };
         if !plain(user, "-_") || !plain(host, "-.") {
             return None;
         }
-        let (path, fragment) = path.split_once('#').map_or((path, None), |(path, rest)| (path, Some(rest)));
-        Some(Self::new(format!("{user}@{host}:{path}"), Transport::Ssh, host, fragment))
+        let (path, fragment) = path
+            .split_once('#')
+            .map_or((path, None), |(path, rest)| (path, Some(rest)));
+        Some(Self::new(
+            format!("{user}@{host}:{path}"),
+            Transport::Ssh,
+            host,
+            fragment,
+        ))
     }
 
     fn new(remote: String, transport: Transport, host: &str, fragment: Option<&str>) -> Result<Self, String> {
         let odd = |c: char| c.is_control() || c.is_whitespace();
         let option = |text: &str| text.starts_with('-');
-        let path = remote.rsplit_once(host).map_or("", |(_, path)| path.trim_start_matches([':', '/']));
+        let path = remote
+            .rsplit_once(host)
+            .map_or("", |(_, path)| path.trim_start_matches([':', '/']));
         if host.is_empty() || remote.contains(odd) || option(host) || option(&remote) || option(path) {
             return Err(format!("invalid git URL {:?}", redact(&remote)));
         }
@@ -254,7 +275,11 @@ impl Git {
                 "subdir" => self.set_subdir(&value)?,
                 "commit" | "checksum" => {
                     let commit = commit_prefix(&value)?;
-                    if self.commit.replace(commit.clone()).is_some_and(|other| other != commit) {
+                    if self
+                        .commit
+                        .replace(commit.clone())
+                        .is_some_and(|other| other != commit)
+                    {
                         return Err("commit and checksum differ".to_owned());
                     }
                 }
@@ -295,7 +320,10 @@ impl Git {
     }
 
     fn set_subdir(&mut self, text: &str) -> Result<(), String> {
-        let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+        let parts: Vec<&str> = text
+            .split('/')
+            .filter(|part| !part.is_empty() && *part != ".")
+            .collect();
         if parts.contains(&"..") || text.contains('\0') {
             return Err(format!("invalid git subdirectory {text:?}"));
         }
@@ -304,7 +332,9 @@ impl Git {
         }
         let clean = parts.join("/");
         match self.subdir.replace(clean.clone()) {
-            Some(other) if other != clean => Err(format!("conflicting git subdirectories {other:?} and {clean:?}")),
+            Some(other) if other != clean => {
+                Err(format!("conflicting git subdirectories {other:?} and {clean:?}"))
+            }
             _ => Ok(()),
         }
     }
@@ -317,7 +347,8 @@ pub(super) fn is_full_commit(text: &str) -> bool {
 
 fn commit_prefix(text: &str) -> Result<String, String> {
     // Shorter ones are soon those of other commits, too.
-    let valid = (7..=64).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let valid =
+        (7..=64).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     valid
         .then(|| text.to_owned())
         .ok_or_else(|| format!("invalid commit {text:?}: expected at least 7 hex digits"))
@@ -344,8 +375,12 @@ impl<'a> Url<'a> {
         if text.chars().any(|c| c.is_control() || c == ' ') {
             return Err(invalid());
         }
-        let (rest, fragment) = rest.split_once('#').map_or((rest, None), |(rest, part)| (rest, Some(part)));
-        let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, part)| (rest, Some(part)));
+        let (rest, fragment) = rest
+            .split_once('#')
+            .map_or((rest, None), |(rest, part)| (rest, Some(part)));
+        let (rest, query) = rest
+            .split_once('?')
+            .map_or((rest, None), |(rest, part)| (rest, Some(part)));
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let (user, authority) = authority
             .rsplit_once('@')
@@ -388,7 +423,9 @@ pub(crate) fn redact(text: &str) -> String {
     while let Some(at) = rest.find("://") {
         let (head, tail) = rest.split_at(at + 3);
         out.push_str(head);
-        let end = tail.find(|c: char| "/?#\"'".contains(c) || c.is_whitespace()).unwrap_or(tail.len());
+        let end = tail
+            .find(|c: char| "/?#\"'".contains(c) || c.is_whitespace())
+            .unwrap_or(tail.len());
         let (authority, tail) = tail.split_at(end);
         match authority.rsplit_once('@') {
             Some((_, host)) => {
@@ -448,22 +485,46 @@ mod tests {
             ("https:///x", "the URL \"https:///x\" has no host"),
             ("https://u:p@h/ x", "invalid URL \"https://xxxxx@h/ x\""),
             ("https://h/r.git", "git https://h/r.git - - -"),
-            ("https://u:p@h:8/r.git#main:a/b", "git https://u:p@h:8/r.git main - a/b"),
+            (
+                "https://u:p@h:8/r.git#main:a/b",
+                "git https://u:p@h:8/r.git main - a/b",
+            ),
             ("https://h/r.git#:sub", "git https://h/r.git - - sub"),
             ("git@h:o/r#v1", "git git@h:o/r v1 - -"),
             ("git@h:o/r.git#v1:/s/./t/", "git git@h:o/r.git v1 - s/t"),
             ("ssh://git@h:22/r#x", "git ssh://git@h:22/r x - -"),
             ("git://h/r", "git git://h/r - - -"),
-            ("https://h/r.git?tag=v1&subdir=d", "git https://h/r.git refs/tags/v1 - d"),
-            ("https://h/r.git?branch=b&commit=abcdef0", "git https://h/r.git refs/heads/b abcdef0 -"),
-            ("https://h/r.git?ref=a&tag=b", "conflicting git references \"a\" and \"refs/tags/b\""),
+            (
+                "https://h/r.git?tag=v1&subdir=d",
+                "git https://h/r.git refs/tags/v1 - d",
+            ),
+            (
+                "https://h/r.git?branch=b&commit=abcdef0",
+                "git https://h/r.git refs/heads/b abcdef0 -",
+            ),
+            (
+                "https://h/r.git?ref=a&tag=b",
+                "conflicting git references \"a\" and \"refs/tags/b\"",
+            ),
             ("https://h/r.git?nope=1", "unexpected query parameter \"nope\""),
             ("https://h/r.git?mtime=x", "invalid mtime value: \"x\""),
-            ("https://h/r.git#--upload-pack=x", "invalid git reference \"--upload-pack=x\""),
+            (
+                "https://h/r.git#--upload-pack=x",
+                "invalid git reference \"--upload-pack=x\"",
+            ),
             ("https://h/r.git#a:../b", "invalid git subdirectory \"../b\""),
-            ("git@h:--upload-pack=x", "invalid git URL \"git@h:--upload-pack=x\""),
-            ("ssh://-oProxyCommand=x/r", "invalid git URL \"ssh://-oProxyCommand=x/r\""),
-            ("https://h/r.git?commit=xyz", "invalid commit \"xyz\": expected at least 7 hex digits"),
+            (
+                "git@h:--upload-pack=x",
+                "invalid git URL \"git@h:--upload-pack=x\"",
+            ),
+            (
+                "ssh://-oProxyCommand=x/r",
+                "invalid git URL \"ssh://-oProxyCommand=x/r\"",
+            ),
+            (
+                "https://h/r.git?commit=xyz",
+                "invalid commit \"xyz\": expected at least 7 hex digits",
+            ),
         ] {
             let found = match Remote::of_add(text) {
                 None => "path".to_owned(),
@@ -477,11 +538,17 @@ mod tests {
             };
             assert_eq!(found, expected, "{text}");
         }
-        let full = Remote::of_add(&format!("https://h/r.git?commit={commit}&submodules=0&keep-git-dir=true"));
-        let Some(Ok(Remote::Git(git))) = full else { panic!("{full:?}") };
+        let full = Remote::of_add(&format!(
+            "https://h/r.git?commit={commit}&submodules=0&keep-git-dir=true"
+        ));
+        let Some(Ok(Remote::Git(git))) = full else {
+            panic!("{full:?}")
+        };
         assert_eq!(git.reference.as_deref(), Some(commit));
         assert!(git.keep_git_dir && !git.submodules);
-        let Ok(Remote::Git(git)) = Remote::of_context("github.com/o/r#main:d") else { panic!() };
+        let Ok(Remote::Git(git)) = Remote::of_context("github.com/o/r#main:d") else {
+            panic!()
+        };
         assert_eq!(git.remote, "https://github.com/o/r.git");
         assert!(Remote::of_context("nowhere").is_err());
     }

@@ -10,8 +10,8 @@ use super::source::Source;
 use super::state::StageState;
 use super::step::{Action, Step};
 use crate::build::{Error, Request, StepInfo};
-use crate::fetch::{Remote, redact};
 use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, Span, Stage, Word};
+use crate::fetch::{Remote, redact};
 
 /// All steps and what the image will say.
 #[derive(Debug)]

@@ -187,7 +187,10 @@ impl Evaluator<'_> {
         patterns.map(Some).map_err(|error| {
             // Its line is the number of the pattern.
             let word = words.get(error.line.saturating_sub(1)).unwrap_or(&words[0]);
-            self.source.error(word.span, format!("invalid exclude pattern {:?}: {}", word.text, error.kind))
+            self.source.error(
+                word.span,
+                format!("invalid exclude pattern {:?}: {}", word.text, error.kind),
+            )
         })
     }
 
@@ -213,7 +216,9 @@ impl Evaluator<'_> {
         let at = files.checksum.map_or(word.span, |word| word.span);
         let mut remote = remote.map_err(|message| self.source.error(word.span, message))?;
         if let Some(checksum) = checksum {
-            remote = remote.with_checksum(checksum).map_err(|message| self.source.error(at, message))?;
+            remote = remote
+                .with_checksum(checksum)
+                .map_err(|message| self.source.error(at, message))?;
         }
         if let (Remote::Git(git), Some(keep)) = (&mut remote, files.keep_git_dir) {
             git.keep_git_dir = keep;

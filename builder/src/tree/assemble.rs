@@ -31,7 +31,9 @@ pub(crate) struct CopyOptions {
 
 impl CopyOptions {
     fn mode(&self, mode: u32, is_dir: bool) -> u32 {
-        self.chmod.as_ref().map_or(mode, |chmod| chmod.apply(mode, is_dir))
+        self.chmod
+            .as_ref()
+            .map_or(mode, |chmod| chmod.apply(mode, is_dir))
     }
 
     fn made_dir(&self, time: (i64, u32)) -> Attributes {
@@ -116,7 +118,10 @@ impl<'a> Assembly<'a> {
             below,
             lends: None,
             nodes: vec![root],
-            now: (i64::try_from(now.as_secs()).unwrap_or(i64::MAX), now.subsec_nanos()),
+            now: (
+                i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+                now.subsec_nanos(),
+            ),
             last: None,
         }
     }
@@ -132,7 +137,12 @@ impl<'a> Assembly<'a> {
 
     /// Copies one selection to `dest`, an absolute path; one that ends with `/` is a directory. Links in it are followed
     /// inside the root, the last one too.
-    pub(crate) fn copy(&mut self, group: &Group<'a>, selection: &'a Selection, dest: &str) -> Result<(), Error> {
+    pub(crate) fn copy(
+        &mut self,
+        group: &Group<'a>,
+        selection: &'a Selection,
+        dest: &str,
+    ) -> Result<(), Error> {
         let Some((top, below)) = selection.entries.split_first() else {
             return Ok(());
         };
@@ -180,13 +190,15 @@ impl<'a> Assembly<'a> {
             return Ok(());
         }
         let made = options.made_dir(self.now);
-        self.make_dirs(&real, &made).map(drop).map_err(|error| match error {
-            Error::Source(_) => Error::File {
-                path: real.clone(),
-                errno: Errno::NOTDIR,
-            },
-            error => error,
-        })
+        self.make_dirs(&real, &made)
+            .map(drop)
+            .map_err(|error| match error {
+                Error::Source(_) => Error::File {
+                    path: real.clone(),
+                    errno: Errno::NOTDIR,
+                },
+                error => error,
+            })
     }
 
     /// Writes the layer. Says whether a source changed after it was listed.
@@ -258,7 +270,9 @@ impl<'a> Assembly<'a> {
     /// Puts a file to `real`, in place of another one.
     fn put(&mut self, real: &Path, content: Content<'a>) -> Result<(), Error> {
         let (Some(parent), Some(name)) = (real.parent(), real.file_name()) else {
-            return Err(Error::Source("cannot replace the root directory with a file".to_owned()));
+            return Err(Error::Source(
+                "cannot replace the root directory with a file".to_owned(),
+            ));
         };
         let id = self.known_dir(parent)?;
         let is_dir = match self.child(id, name) {

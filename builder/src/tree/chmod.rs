@@ -65,7 +65,9 @@ impl Chmod {
     pub(crate) fn apply(&self, mode: RawMode, is_dir: bool) -> RawMode {
         match self {
             Self::Octal(mode) => *mode,
-            Self::Symbolic(changes) => changes.iter().fold(mode, |mode, change| change.apply(mode, is_dir)),
+            Self::Symbolic(changes) => changes
+                .iter()
+                .fold(mode, |mode, change| change.apply(mode, is_dir)),
         }
     }
 
@@ -161,8 +163,8 @@ impl Change {
                 sticky,
             } => {
                 let execute = conditional && (is_dir || mode & 0o111 != 0);
-                let special = if set_id { id_bits } else { 0 }
-                    | if sticky && self.sticky { 0o1000 } else { 0 };
+                let special =
+                    if set_id { id_bits } else { 0 } | if sticky && self.sticky { 0o1000 } else { 0 };
                 (rwx | RawMode::from(execute), special)
             }
         };
@@ -207,7 +209,9 @@ mod tests {
             let chmod = Chmod::parse(text).unwrap();
             assert_eq!(chmod.apply(mode, is_dir), expected, "{text} {mode:o}");
         }
-        for text in ["", "99", "10000", "0o755", "a+q", "u", "x+r", "u=r,", "+ug", "u+gr", "7x", "-1"] {
+        for text in [
+            "", "99", "10000", "0o755", "a+q", "u", "x+r", "u=r,", "+ug", "u+gr", "7x", "-1",
+        ] {
             assert_eq!(Chmod::parse(text), None, "{text}");
         }
     }

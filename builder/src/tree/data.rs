@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 
 use cooper_registry::digest::Algorithm;
 use rustix::fs::{Stat, fgetxattr, flistxattr};
+use rustix::io::Errno;
 
 use super::entry::{Entry, RootHandle};
 use crate::build::{Error, IoContext as _};
@@ -63,8 +64,8 @@ pub(super) fn xattrs(file: impl AsFd) -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 fn read_xattrs(file: impl AsFd, wanted: impl Fn(&[u8]) -> bool) -> Vec<(Vec<u8>, Vec<u8>)> {
-    // Most files have none, and asking for the length is cheaper than room for all there could be.
-    if !matches!(flistxattr(&file, &mut [0u8; 0][..]), Ok(1..)) {
+    // Most files have none, and that is cheaper to learn than by making room for all there could be.
+    if !matches!(flistxattr(&file, &mut [0u8; 1][..]), Err(Errno::RANGE)) {
         return Vec::new();
     }
     let mut list = vec![0; XATTR_LIMIT];
@@ -72,7 +73,10 @@ fn read_xattrs(file: impl AsFd, wanted: impl Fn(&[u8]) -> bool) -> Vec<(Vec<u8>,
         return Vec::new();
     };
     let mut found = Vec::new();
-    for name in list[..length].split(|&b| b == 0).filter(|name| !name.is_empty() && wanted(name)) {
+    for name in list[..length]
+        .split(|&b| b == 0)
+        .filter(|name| !name.is_empty() && wanted(name))
+    {
         let mut value = vec![0; XATTR_LIMIT];
         if let Ok(length) = fgetxattr(&file, name, &mut value[..]) {
             value.truncate(length);

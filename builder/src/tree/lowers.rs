@@ -179,10 +179,12 @@ fn cut_below_opaque(dirs: &mut Vec<OwnedFd>) {
 }
 
 fn is_opaque(dir: &OwnedFd) -> bool {
-    ["trusted.overlay.opaque", "user.overlay.opaque"].iter().any(|name| {
-        let mut value = [0u8; 8];
-        matches!(fgetxattr(dir.as_fd(), *name, &mut value[..]), Ok(1)) && value[0] == b'y'
-    })
+    ["trusted.overlay.opaque", "user.overlay.opaque"]
+        .iter()
+        .any(|name| {
+            let mut value = [0u8; 8];
+            matches!(fgetxattr(dir.as_fd(), *name, &mut value[..]), Ok(1)) && value[0] == b'y'
+        })
 }
 
 #[cfg(test)]
@@ -194,7 +196,10 @@ mod tests {
     #[test]
     fn as_overlayfs() {
         let dir = tempfile::tempdir().unwrap();
-        let trees: Vec<PathBuf> = ["top", "middle", "bottom"].iter().map(|name| dir.path().join(name)).collect();
+        let trees: Vec<PathBuf> = ["top", "middle", "bottom"]
+            .iter()
+            .map(|name| dir.path().join(name))
+            .collect();
         let make = |layer: usize, path: &str, text: &str| {
             let path = trees[layer].join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();

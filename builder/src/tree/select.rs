@@ -28,7 +28,8 @@ pub(crate) struct Filter<'a> {
 
 impl<'a> Filter<'a> {
     fn hides(&self, real: &Path) -> bool {
-        self.ignore.is_some_and(|patterns| patterns.is_ignored(bytes(real)))
+        self.ignore
+            .is_some_and(|patterns| patterns.is_ignored(bytes(real)))
     }
 
     /// The state of an entry from that of its directory.
@@ -47,11 +48,17 @@ impl<'a> Filter<'a> {
     fn opens(&self, state: &State, real: &Path, rel: &Path) -> bool {
         let matched = |state: &Option<MatchState>| state.as_ref().is_some_and(MatchState::is_ignored);
         let ignored = matched(&state.ignore)
-            && !self.ignore.is_some_and(|patterns| patterns.may_have_exceptions_below(bytes(real)));
+            && !self
+                .ignore
+                .is_some_and(|patterns| patterns.may_have_exceptions_below(bytes(real)));
         let excluded = matched(&state.exclude)
-            && !self.exclude.is_some_and(|patterns| patterns.may_have_exceptions_below(bytes(rel)));
+            && !self
+                .exclude
+                .is_some_and(|patterns| patterns.may_have_exceptions_below(bytes(rel)));
         let beside = !matched(&state.include)
-            && self.include.is_some_and(|patterns| !patterns.may_match_below(bytes(rel)));
+            && self
+                .include
+                .is_some_and(|patterns| !patterns.may_match_below(bytes(rel)));
         !(ignored || excluded || beside)
     }
 }
@@ -133,7 +140,10 @@ pub(crate) fn select_parents(
         selections.extend(found.filter(|selection| !empty(selection)));
     }
     if selections.is_empty() && literal {
-        return Err(Error::SourceNotFound(format!("/{}", pivot.join(&pattern).display())));
+        return Err(Error::SourceNotFound(format!(
+            "/{}",
+            pivot.join(&pattern).display()
+        )));
     }
     Ok(selections)
 }
@@ -245,13 +255,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Adds `entry`, a directory, and what is below it. A hidden directory is added only if something below it is seen.
-    fn entry(
-        &mut self,
-        entry: Entry,
-        state: &State,
-        hidden: bool,
-        depth: usize,
-    ) -> Result<(), Error> {
+    fn entry(&mut self, entry: Entry, state: &State, hidden: bool, depth: usize) -> Result<(), Error> {
         if depth > MAX_DEPTH {
             return Err(Errno::NAMETOOLONG).at(&entry.real);
         }

@@ -139,7 +139,11 @@ fn refused() {
         ),
         ("COPY --chmod=u+q f /", "2:14", "invalid chmod parameter: \"u+q\""),
         ("COPY --from=nosuch f /", "1:", "nosuch"),
-        ("COPY https://example.com/x /", "2:6", "source can't be a URL for COPY"),
+        (
+            "COPY https://example.com/x /",
+            "2:6",
+            "source can't be a URL for COPY",
+        ),
         (
             "RUN --mount=type=cache,target=/x true",
             "2:5",

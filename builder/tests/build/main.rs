@@ -6,10 +6,14 @@
     reason = "tests with a harness of their own are not known as tests"
 )]
 
+mod add_git;
+mod add_url;
 mod cache;
 mod cases;
+mod copy_flags;
 mod failures;
 mod files;
+mod server;
 mod world;
 
 use std::process::ExitCode;
@@ -31,7 +35,16 @@ fn main() -> ExitCode {
         println!("skipped: no /bin/busybox (package busybox-static)");
         return ExitCode::SUCCESS;
     }
-    let tests = [cases::TESTS, files::TESTS, cache::TESTS, failures::TESTS].concat();
+    let tests = [
+        cases::TESTS,
+        files::TESTS,
+        cache::TESTS,
+        failures::TESTS,
+        copy_flags::TESTS,
+        add_url::TESTS,
+        add_git::TESTS,
+    ]
+    .concat();
     let trials = tests.into_iter().map(|(name, test)| {
         Trial::test(name, move || {
             test();

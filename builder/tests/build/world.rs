@@ -67,13 +67,17 @@ impl Web for World {
         let rest = request.url.strip_prefix("http://").ok_or("only http here")?;
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let mut stream = TcpStream::connect(authority).map_err(text)?;
-        stream.set_read_timeout(Some(Duration::from_millis(50))).map_err(text)?;
+        stream
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .map_err(text)?;
         let slash = if path.starts_with('/') { "" } else { "/" };
         let mut lines = format!("GET {slash}{path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n");
         for (name, value) in request.headers {
             lines.push_str(&format!("{name}: {value}\r\n"));
         }
-        stream.write_all(format!("{lines}\r\n").as_bytes()).map_err(text)?;
+        stream
+            .write_all(format!("{lines}\r\n").as_bytes())
+            .map_err(text)?;
         let mut bytes = Vec::new();
         let mut length = None;
         let (mut started, mut count) = (false, 0u64);
@@ -96,9 +100,13 @@ impl Web for World {
                 let headers = lines.filter_map(|line| line.split_once(": "));
                 let response = WebResponse {
                     status: status.ok_or("no status")?,
-                    headers: headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect(),
+                    headers: headers
+                        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+                        .collect(),
                 };
-                length = response.header("content-length").and_then(|text| text.parse::<u64>().ok());
+                length = response
+                    .header("content-length")
+                    .and_then(|text| text.parse::<u64>().ok());
                 started = true;
                 if !head(&response) {
                     return Ok(());
@@ -341,7 +349,7 @@ impl Outcome {
         let Some(Event::Plan { steps }) = self
             .events
             .iter()
-            .find(|event| matches!(event, Event::Plan { .. }))
+            .rfind(|event| matches!(event, Event::Plan { .. }))
         else {
             return names;
         };

@@ -152,7 +152,9 @@ impl LayerWriter<'_> {
         if self.stack.len() < 2 {
             return Err(self.wrong("a directory is left that was not entered"));
         }
-        let Some(level) = self.stack.pop() else { return Ok(()) };
+        let Some(level) = self.stack.pop() else {
+            return Ok(());
+        };
         let path = self.at();
         self.finish(&level.dir, &level.attributes, &path)?;
         self.check(&fstat(&level.dir).at(&path)?, &level.attributes, None);
@@ -258,7 +260,13 @@ impl LayerWriter<'_> {
         let (uid, gid) = owner(&attributes);
         chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).at(&path)?;
         // Made just now in a directory that nobody else writes to, so the name is no link.
-        chmodat(parent, name, Mode::from_raw_mode(attributes.mode), AtFlags::empty()).at(&path)?;
+        chmodat(
+            parent,
+            name,
+            Mode::from_raw_mode(attributes.mode),
+            AtFlags::empty(),
+        )
+        .at(&path)?;
         utimensat(parent, name, &times(attributes.mtime), AtFlags::SYMLINK_NOFOLLOW).at(&path)?;
         let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).at(&path)?;
         if let Some(flag) = flag {
@@ -288,7 +296,9 @@ impl LayerWriter<'_> {
     }
 
     fn top(&self) -> &Level {
-        self.stack.last().expect("the root's level is popped by finish_layer only")
+        self.stack
+            .last()
+            .expect("the root's level is popped by finish_layer only")
     }
 
     fn at(&self) -> PathBuf {
@@ -531,18 +541,34 @@ mod tests {
             private.xattrs.insert(b"user.kept".to_vec(), b"1".to_vec());
             private.xattrs.insert(b"security.selinux".to_vec(), b"2".to_vec());
             writer.enter(name("a"), &private).unwrap();
-            writer.bytes(name("f"), &attributes(0o4755, time), b"hello").unwrap();
-            writer.hard_link(name("g"), &attributes(0o4755, time), Path::new("a/f")).unwrap();
-            writer.node(name("pipe"), &attributes(0o600, time), Node::Fifo).unwrap();
-            writer.node(name("socket"), &attributes(0o600, time), Node::Socket).unwrap();
+            writer
+                .bytes(name("f"), &attributes(0o4755, time), b"hello")
+                .unwrap();
+            writer
+                .hard_link(name("g"), &attributes(0o4755, time), Path::new("a/f"))
+                .unwrap();
+            writer
+                .node(name("pipe"), &attributes(0o600, time), Node::Fifo)
+                .unwrap();
+            writer
+                .node(name("socket"), &attributes(0o600, time), Node::Socket)
+                .unwrap();
             writer.leave().unwrap();
             let read = File::open(&big).unwrap();
             writer.file(name("big"), &private, &read, source_size).unwrap();
-            writer.symlink(name("link"), &attributes(0o777, time), name("nowhere")).unwrap();
-            writer.file(name("sparse"), &attributes(0o644, 1), &sparse, 5 << 20).unwrap();
+            writer
+                .symlink(name("link"), &attributes(0o777, time), name("nowhere"))
+                .unwrap();
+            writer
+                .file(name("sparse"), &attributes(0o644, 1), &sparse, 5 << 20)
+                .unwrap();
             let layer = writer.finish_layer().unwrap();
             let walked = hash_tree(open_dir(&layer.tree).unwrap(), Algorithm::Sha256, None).unwrap();
-            assert_eq!((layer.diff_id.0, layer.size), walked, "{clamp:?} {source_size} {time}");
+            assert_eq!(
+                (layer.diff_id.0, layer.size),
+                walked,
+                "{clamp:?} {source_size} {time}"
+            );
         }
         assert_eq!(store.check(true).unwrap(), Vec::<String>::new());
     }
@@ -558,14 +584,18 @@ mod tests {
                 writer.bytes(OsStr::new("b"), plain, b"")?;
                 writer.bytes(OsStr::new("a"), plain, b"")
             }),
-            ("reserves names", |writer, plain| writer.bytes(OsStr::new(".wh.a"), plain, b"")),
+            ("reserves names", |writer, plain| {
+                writer.bytes(OsStr::new(".wh.a"), plain, b"")
+            }),
             ("deletion", |writer, plain| {
                 writer.node(OsStr::new("c"), plain, Node::Character(0, 0))
             }),
             ("not entered", |writer, _| writer.leave()),
         ];
         for (expected, act) in cases {
-            let error = act(&mut store.write_layer(None, &stop).unwrap(), &plain).unwrap_err().to_string();
+            let error = act(&mut store.write_layer(None, &stop).unwrap(), &plain)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(expected), "{error}");
         }
     }
