@@ -1,38 +1,31 @@
-//! Writing a layer's tree and hashing its archive at once.
-//!
-//! The caller gives the entries in archive order, so each file is read once: what goes to the disk goes to the hash as well,
-//! and nothing is read back. After each entry the file system is asked what it made of it; where that differs from what was
-//! hashed (a time out of its range, an attribute it does not take, a source that shrank), the tree is hashed again at the end.
+//! The writer.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, chmodat,
-    chownat, fchmod, fchown, fstat, ftruncate, futimens, linkat, mkdirat, mknodat, openat, seek, statat,
-    symlinkat, utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, chmodat, chownat,
+    fchmod, fchown, fstat, futimens, linkat, mkdirat, mknodat, openat, statat, symlinkat, utimensat,
 };
-use rustix::io::Errno;
 
-use super::blobs::open_dir;
-use super::error::{Error, IoContext, Result};
-use super::handle::Store;
-use super::snapshot::Snapshot;
-use super::tar::blob::hash_tree;
-use super::tar::encode::{Entry, Flag, header};
-use super::tar::tree::TRAILER;
-use super::tar::xattr::{Target, in_layer};
-use super::tar::{WHITEOUT, padding};
-use super::types::Layer;
+use super::super::blobs::open_dir;
+use super::super::error::{Error, IoContext, Result};
+use super::super::handle::Store;
+use super::super::snapshot::Snapshot;
+use super::super::tar::blob::hash_tree;
+use super::super::tar::encode::{Entry, Flag, header};
+use super::super::tar::tree::TRAILER;
+use super::super::tar::xattr::{Target, in_layer};
+use super::super::tar::{WHITEOUT, padding};
+use super::super::types::Layer;
 use crate::digest::{Algorithm, DiffId, Hasher};
 
-const BUFFER: usize = 1 << 20;
 const ZEROS: [u8; 4096] = [0; 4096];
 
 /// What an entry has besides its contents.
@@ -79,14 +72,14 @@ pub struct LayerWriter<'a> {
     store: &'a Store,
     snapshot: Snapshot,
     clamp: Option<i64>,
-    stop: &'a AtomicBool,
+    pub(super) stop: &'a AtomicBool,
     stack: Vec<Level>,
     path: Vec<u8>,
     hasher: Hasher,
     size: u64,
     /// What was hashed is not what the tree gives.
     differs: bool,
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
 }
 
 impl Store {
@@ -340,7 +333,7 @@ impl LayerWriter<'_> {
         attributes
     }
 
-    fn hash(&mut self, bytes: &[u8]) {
+    pub(super) fn hash(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
         self.size += bytes.len() as u64;
     }
@@ -381,84 +374,6 @@ impl LayerWriter<'_> {
         self.check(&fstat(&to).at(&path)?, &attributes, Some(size));
         self.path.truncate(base);
         Ok(written)
-    }
-
-    fn copy(&mut self, from: &File, to: &File, size: u64, path: &Path) -> Result<u64> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.resize(BUFFER, 0);
-        let copied = self.copy_range(from, to, size, path, &mut buffer);
-        self.buffer = buffer;
-        copied
-    }
-
-    fn copy_range(
-        &mut self,
-        mut from: &File,
-        mut to: &File,
-        size: u64,
-        path: &Path,
-        buffer: &mut [u8],
-    ) -> Result<u64> {
-        let mut left = size;
-        while left > 0 {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(Error::io(path, Errno::CANCELED));
-            }
-            let want = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
-            let got = match from.read(&mut buffer[..want]) {
-                Ok(0) => break,
-                Ok(got) => got,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Error::io(path, error)),
-            };
-            to.write_all(&buffer[..got]).at(path)?;
-            self.hash(&buffer[..got]);
-            left -= got as u64;
-        }
-        Ok(size - left)
-    }
-
-    fn copy_sparse(&mut self, from: &File, to: &File, size: u64, path: &Path) -> Result<u64> {
-        let mut at = 0;
-        while at < size {
-            let start = match seek(from, SeekFrom::Data(at)) {
-                Ok(start) => start.min(size),
-                // Nothing but a hole up to the end.
-                Err(Errno::NXIO) => size,
-                Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
-                Err(errno) => return Err(Error::io(path, errno)),
-            };
-            self.hash_zeros(start - at, path)?;
-            if start == size {
-                break;
-            }
-            let end = seek(from, SeekFrom::Hole(start)).unwrap_or(size).min(size);
-            seek(from, SeekFrom::Start(start)).at(path)?;
-            seek(to, SeekFrom::Start(start)).at(path)?;
-            let copied = self.copy(from, to, end - start, path)?;
-            at = start + copied;
-            if copied < end - start {
-                return Ok(at);
-            }
-        }
-        ftruncate(to, size).at(path)?;
-        Ok(size)
-    }
-
-    fn hash_zeros(&mut self, mut left: u64, path: &Path) -> Result<()> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.clear();
-        buffer.resize(BUFFER, 0);
-        while left > 0 {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(Error::io(path, Errno::CANCELED));
-            }
-            let step = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
-            self.hash(&buffer[..step]);
-            left -= step as u64;
-        }
-        self.buffer = buffer;
-        Ok(())
     }
 
     /// Owner first: changing it clears set-uid and capabilities.
@@ -579,7 +494,8 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         let stop = AtomicBool::new(false);
         let plain = Attributes::default();
-        let cases: [(&str, fn(&mut LayerWriter<'_>, &Attributes) -> Result<()>); 4] = [
+        type Act = fn(&mut LayerWriter<'_>, &Attributes) -> Result<()>;
+        let cases: [(&str, Act); 4] = [
             ("written out of order", |writer, plain| {
                 writer.bytes(OsStr::new("b"), plain, b"")?;
                 writer.bytes(OsStr::new("a"), plain, b"")
