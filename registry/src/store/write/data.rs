@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use rustix::fs::{SeekFrom, ftruncate, seek};
+use rustix::fs::{SeekFrom, copy_file_range, ftruncate, seek, tell};
 use rustix::io::Errno;
 
 use super::super::error::{Error, IoContext, Result};
@@ -23,6 +24,8 @@ impl LayerWriter<'_> {
         copied
     }
 
+    /// The kernel copies where it can, and what it has written is read from memory for the hash: measured on ext4 this costs
+    /// half of what writing from here does. A file system that shares blocks moves nothing at all.
     fn copy_range(
         &mut self,
         mut from: &File,
@@ -32,11 +35,31 @@ impl LayerWriter<'_> {
         buffer: &mut [u8],
     ) -> Result<u64> {
         let mut left = size;
+        let mut in_kernel = true;
         while left > 0 {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(Error::io(path, Errno::CANCELED));
             }
             let want = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
+            if in_kernel {
+                match copy_file_range(from, None, to, None, want) {
+                    // The end, or a file system that claims so (copy_file_range(2), BUGS): reading tells.
+                    Ok(0) => in_kernel = false,
+                    Ok(got) => {
+                        let at = tell(to).at(path)?.saturating_sub(got as u64);
+                        to.read_exact_at(&mut buffer[..got], at).at(path)?;
+                        self.hash(&buffer[..got]);
+                        left -= got as u64;
+                    }
+                    // Not between these files.
+                    Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => {
+                        in_kernel = false;
+                    }
+                    Err(Errno::INTR) => {}
+                    Err(errno) => return Err(Error::io(path, errno)),
+                }
+                continue;
+            }
             let got = match from.read(&mut buffer[..want]) {
                 Ok(0) => break,
                 Ok(got) => got,
