@@ -11,5 +11,6 @@ pub mod ignore;
 
 mod cache;
 mod exec;
+mod fetch;
 mod plan;
 mod tree;

@@ -18,6 +18,7 @@ use super::services::Services;
 use crate::context::{ContextFiles, DigestCache, NamedContexts, read_dockerfile};
 use crate::dockerfile::{Dockerfile, parse};
 use crate::exec::{Emulation, Environment, execute};
+use crate::fetch::Fetcher;
 use crate::plan::{Epoch, Planner, Source, epoch};
 
 /// Runs the build. Blocking; spawns its own worker threads; returns when the image is durable and named, or nothing is
@@ -38,7 +39,14 @@ pub fn build(
     cancelled: &AtomicBool,
 ) -> Result<Built, Error> {
     let request = &with_target(request);
-    let context = ContextFiles::open(request)?;
+    let lease = store.lease()?;
+    let fetcher = Fetcher {
+        store,
+        services,
+        lease: &lease,
+        stop: cancelled,
+    };
+    let context = ContextFiles::open(request, &fetcher)?;
     let (name, bytes) = read_dockerfile(request, context.as_ref())?;
     let source = Source::new(&name, &bytes);
     let dockerfile =
@@ -61,8 +69,7 @@ pub fn build(
         Some(context) => Some(DigestCache::load(store, &context.root)?),
         None => None,
     };
-    let named = NamedContexts::new(request, store);
-    let lease = store.lease()?;
+    let named = NamedContexts::new(request, fetcher);
     let stop = AtomicBool::new(false);
     let environment = Environment {
         store,

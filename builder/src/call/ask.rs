@@ -1,6 +1,7 @@
 //! From a request to an answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,12 +13,13 @@ use super::answer::{
     Violation, Violations,
 };
 use super::outline::{outline, reachable};
-use crate::build::{Error, Request};
+use crate::build::{Error, Request, Services};
 use crate::context::{ContextFiles, read_dockerfile};
 use crate::dockerfile::{
     CheckOptions, Diagnostic, Diagnostics, Dockerfile, Facts, Span, lint, parse, parse_check_options,
     resolve_target, suggest_stage,
 };
+use crate::fetch::Fetcher;
 
 /// Answers `call` about the Dockerfile of `request`. Images that are not in `store` are not fetched: what they would set
 /// is then not known, and rules that depend on it say nothing.
@@ -25,11 +27,24 @@ use crate::dockerfile::{
 /// # Errors
 /// [`Error::NoDockerfile`], [`Error::Ignore`]; [`Error::Dockerfile`] for a file that does not parse, except for
 /// [`Call::Check`], whose answer then says why.
-pub fn ask(store: &Store, request: &Request, call: Call) -> Result<Report, Error> {
+pub fn ask(
+    store: &Store,
+    request: &Request,
+    services: &Services<'_>,
+    call: Call,
+    cancelled: &AtomicBool,
+) -> Result<Report, Error> {
     if call == Call::Describe {
         return Ok(Report::Describe(methods()));
     }
-    let context = ContextFiles::open(request)?;
+    let lease = store.lease()?;
+    let fetcher = Fetcher {
+        store,
+        services,
+        lease: &lease,
+        stop: cancelled,
+    };
+    let context = ContextFiles::open(request, &fetcher)?;
     let (name, bytes) = read_dockerfile(request, context.as_ref())?;
     let file = File {
         name: &name,

@@ -2,11 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cooper_registry::store::Store;
-
 use super::digests::DigestCache;
 use super::source::ContextFiles;
 use crate::build::{Error, NamedContext, Request};
+use crate::fetch::Fetcher;
 
 /// One opened context.
 #[derive(Debug)]
@@ -18,7 +17,7 @@ pub(crate) struct OpenContext {
 /// The named contexts of a build, in the order of [`Request::named_contexts`]; one that no step reads is never touched.
 #[derive(Debug)]
 pub(crate) struct NamedContexts<'a> {
-    store: &'a Store,
+    fetcher: Fetcher<'a>,
     contexts: Vec<Named<'a>>,
 }
 
@@ -26,10 +25,10 @@ pub(crate) struct NamedContexts<'a> {
 type Named<'a> = (&'a str, &'a NamedContext, Mutex<Option<Arc<OpenContext>>>);
 
 impl<'a> NamedContexts<'a> {
-    pub(crate) fn new(request: &'a Request, store: &'a Store) -> Self {
+    pub(crate) fn new(request: &'a Request, fetcher: Fetcher<'a>) -> Self {
         let contexts = request.named_contexts.iter();
         Self {
-            store,
+            fetcher,
             contexts: contexts
                 .map(|(key, context)| (key.as_str(), context, Mutex::default()))
                 .collect(),
@@ -46,8 +45,12 @@ impl<'a> NamedContexts<'a> {
         if let Some(open) = &*opened {
             return Ok(Arc::clone(open));
         }
-        let files = ContextFiles::open_named(key, context)?;
-        let digests = DigestCache::load(self.store, &files.root)?;
+        let files = ContextFiles::open_named(context, &self.fetcher).map_err(|error| match error {
+            Error::Source(message) => Error::Source(format!("named context {key}: {message}")),
+            error => error,
+        })?;
+        let files = files.ok_or_else(|| Error::internal("an image is no directory"))?;
+        let digests = DigestCache::load(self.fetcher.store, &files.root)?;
         let open = Arc::new(OpenContext { files, digests });
         *opened = Some(Arc::clone(&open));
         Ok(open)
@@ -58,7 +61,7 @@ impl<'a> NamedContexts<'a> {
         for (_, _, opened) in &self.contexts {
             let opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(open) = &*opened {
-                open.digests.save(self.store)?;
+                open.digests.save(self.fetcher.store)?;
             }
         }
         Ok(())

@@ -21,13 +21,14 @@ use crate::tree::{Entry, FileKind, Filter, RootHandle, select};
 pub fn tar_directory(dir: &Path, dockerfile: Option<&Path>, out: &mut dyn Write) -> Result<(), Error> {
     let root = RootHandle::open_host(dir)?;
     let dockerfile = dockerfile.map_or_else(|| "Dockerfile".into(), Path::to_string_lossy);
-    let ignore = read_ignore(&root, &dockerfile)?;
+    let ignore = read_ignore(&root, Some(&dockerfile))?;
     let mut files: Vec<Entry> = Vec::new();
     for selection in select(
         &root,
         "/",
         Filter {
             ignore: ignore.as_ref(),
+            ..Filter::default()
         },
     )? {
         files.extend(selection.entries);

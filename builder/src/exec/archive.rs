@@ -1,31 +1,42 @@
-//! Local archives that ADD extracts.
+//! Archives that ADD extracts.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 
-use cooper_registry::store::{Layer, Store};
+use cooper_registry::store::{Snapshot, Store};
 
 use crate::build::Error;
-use crate::tree::{FileKind, RootHandle, Selection};
+use crate::tree::{FileKind, Filter, RootHandle, Selection, select};
 
 const BLOCK: usize = 512;
+/// Memory that an xz stream may ask for, as where the archive is unpacked.
+const XZ_MEMORY: u64 = 128 << 20;
 
 /// How a file is compressed, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Compression {
     None,
     Gzip,
+    Bzip2,
+    Xz,
     Zstd,
-    /// The name of one that cannot be read here.
-    Other(&'static str),
 }
 
-/// Unpacks the one file of `selection` if it is a tar, compressed or not, into a tree of its own; none if it is anything
-/// else, which is copied as it is.
+/// An archive's files, in a scratch directory that is removed with it.
+#[derive(Debug)]
+pub(super) struct Extracted {
+    pub(super) root: RootHandle,
+    pub(super) selections: Vec<Selection>,
+    _scratch: Snapshot,
+}
+
+/// Unpacks the one file of `selection` if it is a tar, compressed or not; none if it is anything else, which is copied as
+/// it is.
 pub(super) fn extract(
     store: &Store,
     root: &RootHandle,
     selection: &Selection,
-) -> Result<Option<Layer>, Error> {
+) -> Result<Option<Extracted>, Error> {
     let [entry] = selection.entries.as_slice() else {
         return Ok(None);
     };
@@ -38,34 +49,61 @@ pub(super) fn extract(
             errno,
         })
     };
-    let mut start = Vec::new();
-    let read = open()?.take(BLOCK as u64).read_to_end(&mut start);
-    read.map_err(|error| Error::io(&entry.real, &error))?;
-    let block = match compression(&start) {
-        Compression::None => start,
-        Compression::Gzip => first_block(flate2::read::MultiGzDecoder::new(open()?)),
-        Compression::Zstd => {
-            first_block(zstd::Decoder::new(open()?).map_err(|error| Error::io(&entry.real, &error))?)
-        }
-        Compression::Other(name) => {
-            let path = entry.real.display();
-            return Err(Error::Source(format!(
-                "/{path} is compressed with {name}, which ADD cannot extract yet"
-            )));
-        }
-    };
-    if !is_tar(&block) {
+    let tar = is_archive(&open).map_err(|error| match error {
+        Failure::Open(error) => error,
+        Failure::Read(error) => Error::io(&entry.real, &error),
+    })?;
+    if !tar {
         return Ok(None);
     }
-    Ok(Some(store.import_layer(&mut open()?)?))
+    let scratch = store.unpack_scratch(&mut open()?)?;
+    let root = RootHandle::open_host(&scratch.upper())?;
+    Ok(Some(Extracted {
+        selections: select(&root, "/", Filter::default())?,
+        root,
+        _scratch: scratch,
+    }))
+}
+
+/// Why a file could not be looked at.
+pub(crate) enum Failure {
+    Open(Error),
+    Read(io::Error),
+}
+
+/// Whether a file, opened anew for each look, is a tar, compressed or not.
+pub(crate) fn is_archive(open: &dyn Fn() -> Result<File, Error>) -> Result<bool, Failure> {
+    let mut start = Vec::new();
+    let file = open().map_err(Failure::Open)?;
+    file.take(BLOCK as u64)
+        .read_to_end(&mut start)
+        .map_err(Failure::Read)?;
+    let again = || Ok(BufReader::new(open().map_err(Failure::Open)?));
+    let block = match compression(&start) {
+        Compression::None => start,
+        Compression::Gzip => first_block(flate2::bufread::MultiGzDecoder::new(again()?)),
+        Compression::Bzip2 => first_block(bzip2::bufread::MultiBzDecoder::new(again()?)),
+        Compression::Xz => {
+            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, 0);
+            match stream {
+                Ok(stream) => first_block(liblzma::bufread::XzDecoder::new_stream(again()?, stream)),
+                Err(error) => return Err(Failure::Read(error.into())),
+            }
+        }
+        Compression::Zstd => match zstd::Decoder::with_buffer(again()?) {
+            Ok(decoder) => first_block(decoder),
+            Err(error) => return Err(Failure::Read(error)),
+        },
+    };
+    Ok(is_tar(&block))
 }
 
 fn compression(start: &[u8]) -> Compression {
     match start {
         [0x1f, 0x8b, ..] => Compression::Gzip,
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
-        [b'B', b'Z', b'h', ..] => Compression::Other("bzip2"),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Other("xz"),
+        [b'B', b'Z', b'h', ..] => Compression::Bzip2,
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
         _ => Compression::None,
     }
 }
@@ -122,7 +160,8 @@ mod tests {
         }
         for (start, expected) in [
             (&b"\x1f\x8b\x08"[..], Compression::Gzip),
-            (b"BZh9", Compression::Other("bzip2")),
+            (b"BZh9", Compression::Bzip2),
+            (b"\xfd7zXZ\0", Compression::Xz),
             (b"plain", Compression::None),
             (b"", Compression::None),
         ] {

@@ -2,115 +2,247 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use cooper_registry::digest::Algorithm;
-use cooper_registry::store::Snapshot;
+use cooper_registry::digest::{Algorithm, to_hex};
+use cooper_registry::store::Layer;
 
 use super::archive::extract;
 use super::context::{Environment, RootFs};
 use super::step::Keep;
-use crate::build::Error;
+use crate::build::{Error, IoContext as _};
 use crate::cache::Key;
-use crate::context::{DigestCache, OpenContext};
-use crate::plan::{CopyAction, CopyFrom};
+use crate::context::OpenContext;
+use crate::fetch::FILE;
+use crate::plan::{CopyAction, CopyFrom, CopySource};
 use crate::tree::{
-    Copier, CopyOptions, DataDigest, Entry, FileKind, Filter, Owner, RootHandle, Selection, hash_file,
-    lookup_owner, mount_readonly, mount_writable, select,
+    Assembly, Chmod, CopyOptions, DataDigest, Entry, FileKind, Filter, Group, Lowers, RootHandle, Selection,
+    hash_file, lookup_owner, mount_readonly, select, select_parents,
 };
 
 /// The key without the files.
-pub(super) fn action_key(action: &CopyAction, parent: &RootFs) -> Key {
-    let mut key = Key::new(if action.unpack { "ADD" } else { "COPY" });
-    key.add("rootfs", parent.identity());
+pub(super) fn action_key(action: &CopyAction, parent: &RootFs) -> Result<Key, Error> {
+    let mut key = Key::new(if action.add && action.unpack {
+        "ADD"
+    } else {
+        "COPY"
+    });
+    if action.link {
+        add_base(&mut key, action, parent)?;
+    } else {
+        key.add("rootfs", parent.identity());
+    }
     key.add("dest", &action.dest);
-    key.add("keeps-owner", if is_context(action.from) { "no" } else { "yes" });
-    key.add_some("chown", action.chown.as_ref());
-    key.add_some("chmod", action.mode.map(|mode| format!("{mode:o}")));
-    for (source, _) in &action.sources {
-        key.add(
-            "source",
-            source.rsplit('/').find(|part| !part.is_empty()).unwrap_or(""),
-        );
+    key.add(
+        "keeps-owner",
+        match action.from {
+            CopyFrom::Context | CopyFrom::Named(_) => "no",
+            CopyFrom::Step(_) => "yes",
+        },
+    );
+    if !action.link {
+        key.add_some("chown", action.chown.as_ref());
+    }
+    key.add_some(
+        "chmod",
+        action.chmod.as_ref().map(|(text, chmod)| match chmod {
+            Chmod::Octal(mode) => format!("{mode:o}"),
+            Chmod::Symbolic(_) => text.clone(),
+        }),
+    );
+    key.add_some("parents", action.parents.then_some("yes"));
+    key.add_some("unpack-fetched", action.unpack_fetched.then_some("yes"));
+    for source in &action.sources {
+        match source {
+            CopySource::Path(source, _) => key.add(
+                "source",
+                source.rsplit('/').find(|part| !part.is_empty()).unwrap_or(""),
+            ),
+            CopySource::Http { name, .. } => key.add("url", name),
+            CopySource::Git { .. } => key.add("git", ""),
+        }
     }
     for file in &action.files {
         key.add("inline", &file.name);
         key.add("inline", &file.bytes);
     }
-    key
+    Ok(key)
 }
 
-/// Whether files belong to nobody: a client has sent them.
-fn is_context(from: CopyFrom) -> bool {
-    matches!(from, CopyFrom::Context | CopyFrom::Named(_))
+/// What a layer that goes on top of anything takes from its base nevertheless: the numbers of names in `--chown`, and what
+/// the directories on the way are like. Any base with the same gives the same layer.
+fn add_base(key: &mut Key, action: &CopyAction, parent: &RootFs) -> Result<(), Error> {
+    let base = Lowers::open(&parent.lowers)?;
+    key.add("link", "");
+    if let Some(chown) = &action.chown {
+        let owner = lookup_owner(&base, chown)?;
+        key.add("owner", format!("{}:{}", owner.user, owner.group));
+    }
+    let mut path = PathBuf::new();
+    for part in action.dest.split('/').filter(|part| !part.is_empty()) {
+        path.push(part);
+        let Some(dir) = base.dir(&path).at(&path)? else {
+            break;
+        };
+        let mut line = format!(
+            "{} {:o} {}:{}",
+            path.display(),
+            dir.stat.st_mode & 0o7777,
+            dir.stat.st_uid,
+            dir.stat.st_gid
+        );
+        for (name, value) in &dir.xattrs {
+            // Writing to a String cannot fail.
+            let _ = write!(line, " {}={}", to_hex(name), to_hex(value));
+        }
+        key.add("base-dir", line);
+    }
+    Ok(())
 }
 
 /// What a COPY takes.
 #[derive(Debug)]
 pub(super) struct Sources {
-    root: Option<RootHandle>,
-    is_context: bool,
-    /// The named context that they are in.
-    named: Option<Arc<OpenContext>>,
-    selections: Vec<Selection>,
+    parts: Vec<Part>,
 }
 
-/// Finds the sources, in the context or in another root file system.
+/// One source with what it was found to be.
+#[derive(Debug)]
+struct Part {
+    root: RootHandle,
+    kind: PartKind,
+    /// The named context that it is in.
+    named: Option<Arc<OpenContext>>,
+    selection: Selection,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PartKind {
+    Context,
+    /// A stage or an image.
+    Step,
+    Http,
+    Git,
+}
+
+impl PartKind {
+    /// Whether files keep their owners; all others are root's.
+    fn keeps_owner(self) -> bool {
+        self == Self::Step
+    }
+}
+
+/// Finds the sources, in the context or in another root file system, or among what `fetched` gives by step.
 pub(super) fn find(
     environment: &Environment<'_>,
     action: &CopyAction,
     from: Option<&RootFs>,
+    fetched: &dyn Fn(usize) -> Result<Arc<RootFs>, Error>,
 ) -> Result<Sources, Error> {
-    let is_context = is_context(action.from);
+    let exclude = action.excludes.as_ref();
+    let bare = Filter {
+        exclude,
+        ..Filter::default()
+    };
+    let wants_path = action.sources.iter().any(|source| source.step().is_none());
+    let kind = match action.from {
+        CopyFrom::Context | CopyFrom::Named(_) => PartKind::Context,
+        CopyFrom::Step(_) => PartKind::Step,
+    };
     let named = match action.from {
         CopyFrom::Named(number) => Some(environment.named.open(number)?),
         CopyFrom::Context | CopyFrom::Step(_) => None,
     };
-    let (root, filter) = match (is_context, from) {
-        (true, _) => match named.as_ref().map(|named| &named.files).or(environment.context) {
-            Some(context) => (Some(context.root.clone()), context.filter()),
-            None => (None, Filter { ignore: None }),
+    let (root, filter) = match (kind, from) {
+        _ if !wants_path => (None, bare),
+        (PartKind::Context, _) => match named.as_ref().map(|named| &named.files).or(environment.context) {
+            Some(context) => (
+                Some(context.root.clone()),
+                Filter {
+                    exclude,
+                    ..context.filter()
+                },
+            ),
+            None => (None, bare),
         },
-        (false, Some(from)) if !from.lowers.is_empty() => (
-            Some(mount_readonly(&from.lowers, environment.empty)?),
-            Filter { ignore: None },
-        ),
-        (false, _) => (
-            Some(RootHandle::open_host(environment.empty)?),
-            Filter { ignore: None },
-        ),
+        (_, Some(from)) if !from.lowers.is_empty() => {
+            (Some(mount_readonly(&from.lowers, environment.empty)?), bare)
+        }
+        (_, _) => (Some(RootHandle::open_host(environment.empty)?), bare),
     };
-    let mut selections = Vec::new();
-    for (source, span) in &action.sources {
+    let mut parts = Vec::new();
+    for source in &action.sources {
         environment.check_cancelled()?;
-        let found = match &root {
-            Some(root) => select(root, source, filter),
-            None => Err(Error::SourceNotFound(format!(
-                "/{}",
-                source.trim_start_matches('/')
-            ))),
-        };
-        selections.extend(found.map_err(|error| match error {
-            Error::Cancelled => error,
-            error => environment.source.error(*span, error.to_string()),
-        })?);
+        match source {
+            CopySource::Path(source, span) => {
+                let found = match &root {
+                    Some(root) if action.parents => select_parents(root, source, filter),
+                    Some(root) => select(root, source, filter),
+                    None => Err(Error::SourceNotFound(format!(
+                        "/{}",
+                        source.trim_start_matches('/')
+                    ))),
+                };
+                let found = found.map_err(|error| match error {
+                    Error::Cancelled => error,
+                    error => environment.source.error(*span, error.to_string()),
+                })?;
+                for selection in found {
+                    let root = root
+                        .clone()
+                        .ok_or_else(|| Error::internal("what was found has a root"))?;
+                    parts.push(Part {
+                        root,
+                        kind,
+                        named: named.clone(),
+                        selection,
+                    });
+                }
+            }
+            CopySource::Http { step, name } => {
+                let root = tree_of(&*fetched(*step)?)?;
+                for mut selection in select(&root, FILE, bare)? {
+                    selection.name = name.into();
+                    parts.push(Part {
+                        root: root.clone(),
+                        kind: PartKind::Http,
+                        named: None,
+                        selection,
+                    });
+                }
+            }
+            CopySource::Git { step } => {
+                let root = tree_of(&*fetched(*step)?)?;
+                for selection in select(&root, "/", bare)? {
+                    parts.push(Part {
+                        root: root.clone(),
+                        kind: PartKind::Git,
+                        named: None,
+                        selection,
+                    });
+                }
+            }
+        }
     }
-    Ok(Sources {
-        root,
-        is_context,
-        named,
-        selections,
-    })
+    Ok(Sources { parts })
+}
+
+/// The one layer of what was fetched.
+fn tree_of(fetched: &RootFs) -> Result<RootHandle, Error> {
+    let tree = fetched.lowers.first();
+    RootHandle::open_host(tree.ok_or_else(|| Error::internal("what was fetched has a layer"))?)
 }
 
 impl Sources {
-    /// Adds the files to a key: where they go, what they are, and their contents; not their times.
+    /// Adds the files to a key: where they go, what they are, and their contents; not their times, but for the one that
+    /// comes with a URL.
     pub(super) fn add_to(&self, environment: &Environment<'_>, key: &mut Key) -> Result<(), Error> {
-        let Some(root) = &self.root else { return Ok(()) };
         // Links among all that is copied are kept, so they count, by the number of the first file.
         let mut links: HashMap<(u64, u64), usize> = HashMap::new();
         let mut number = 0;
-        for selection in &self.selections {
+        for part in &self.parts {
+            let selection = &part.selection;
             let mut hasher = Algorithm::Sha256.hasher();
             for entry in &selection.entries {
                 number += 1;
@@ -122,131 +254,150 @@ impl Sources {
                             .or_insert(number)
                     })
                     .filter(|&first| first != number);
-                let line = self.describe(environment, root, entry, first)?;
+                let line = describe(environment, part, entry, first)?;
                 hasher.update(line.as_bytes());
                 if selection.entries.len() <= LISTED {
                     key.add("file", &line);
                 }
             }
             // The last component of a pattern's match, which names the file where the destination is a directory.
-            if selection.entries.first().is_some_and(|top| !top.is_dir()) {
+            if let Some(top) = selection.entries.first().filter(|top| !top.is_dir()) {
                 key.add("name", selection.name.as_os_str().as_encoded_bytes());
+                let modified = (part.kind == PartKind::Http).then(|| top.stat.st_mtime.to_string());
+                key.add_some("modified", modified);
             }
             key.add("files", hasher.finish().to_string());
         }
         Ok(())
     }
+}
 
-    fn digests<'a>(&'a self, environment: &Environment<'a>) -> Option<&'a DigestCache> {
-        match &self.named {
-            Some(named) => Some(&named.digests),
-            None => environment.digests.filter(|_| self.is_context),
-        }
+fn describe(
+    environment: &Environment<'_>,
+    part: &Part,
+    entry: &Entry,
+    link: Option<usize>,
+) -> Result<String, Error> {
+    let root = &part.root;
+    let (user, group) = if part.kind.keeps_owner() {
+        (entry.stat.st_uid, entry.stat.st_gid)
+    } else {
+        (0, 0)
+    };
+    let name = entry.rel.as_os_str().as_encoded_bytes();
+    let mut line = format!(
+        "{:?} {:o} {user}:{group}",
+        String::from_utf8_lossy(name),
+        entry.stat.st_mode
+    );
+    if std::str::from_utf8(name).is_err() {
+        let _ = write!(line, " {}", to_hex(name));
     }
-
-    fn describe(
-        &self,
-        environment: &Environment<'_>,
-        root: &RootHandle,
-        entry: &Entry,
-        link: Option<usize>,
-    ) -> Result<String, Error> {
-        let (user, group) = if self.is_context {
-            (0, 0)
-        } else {
-            (entry.stat.st_uid, entry.stat.st_gid)
-        };
-        let name = entry.rel.as_os_str().as_encoded_bytes();
-        let mut line = format!(
-            "{:?} {:o} {user}:{group}",
-            String::from_utf8_lossy(name),
-            entry.stat.st_mode
-        );
-        if std::str::from_utf8(name).is_err() {
-            let _ = write!(line, " {}", cooper_registry::digest::to_hex(name));
+    // Writing to a String cannot fail.
+    let _ = match (&entry.kind, link) {
+        (_, Some(first)) => write!(line, " link {first}"),
+        (FileKind::Regular, None) => {
+            let digests = match &part.named {
+                Some(named) => Some(&named.digests),
+                None => environment.digests.filter(|_| part.kind == PartKind::Context),
+            };
+            let DataDigest(digest) = match digests {
+                Some(digests) => digests.digest(root, entry)?,
+                None => hash_file(root, entry)?.0,
+            };
+            write!(line, " {} {digest}", entry.stat.st_size)
         }
-        // Writing to a String cannot fail.
-        let _ = match (&entry.kind, link) {
-            (_, Some(first)) => write!(line, " link {first}"),
-            (FileKind::Regular, None) => {
-                let DataDigest(digest) = match self.digests(environment) {
-                    Some(digests) => digests.digest(root, entry)?,
-                    None => hash_file(root, entry)?.0,
-                };
-                write!(line, " {} {digest}", entry.stat.st_size)
-            }
-            (FileKind::Symlink(target), None) => {
-                write!(
-                    line,
-                    " -> {}",
-                    cooper_registry::digest::to_hex(target.as_encoded_bytes())
-                )
-            }
-            (FileKind::Device(_, number), None) => write!(line, " device {number:x}"),
-            (FileKind::Directory | FileKind::Fifo | FileKind::Socket, None) => Ok(()),
-        };
-        line.push('\n');
-        Ok(line)
-    }
+        (FileKind::Symlink(target), None) => {
+            write!(line, " -> {}", to_hex(target.as_encoded_bytes()))
+        }
+        (FileKind::Device(_, number), None) => write!(line, " device {number:x}"),
+        (FileKind::Directory | FileKind::Fifo | FileKind::Socket, None) => Ok(()),
+    };
+    line.push('\n');
+    Ok(line)
 }
 
 /// As many files are listed one by one in a key's description.
 const LISTED: usize = 500;
 
+/// Makes the layer in one pass over the files.
 pub(super) fn execute(
     environment: &Environment<'_>,
     action: &CopyAction,
     sources: &Sources,
     parent: &RootFs,
-    snapshot: &Snapshot,
-) -> Result<Keep, Error> {
-    let dest = mount_writable(
-        &parent.lowers,
-        &snapshot.upper(),
-        &snapshot.work(),
-        environment.empty,
-    )?;
+) -> Result<(Layer, Keep), Error> {
+    let base = Lowers::open(&parent.lowers)?;
+    let scratch = Lowers::default();
     let chown = action
         .chown
         .as_deref()
-        .map(|text| lookup_owner(&dest, text))
+        .map(|text| lookup_owner(&base, text))
         .transpose()?;
-    let owner = chown.or(sources.is_context.then_some(Owner::default()));
-    let options = CopyOptions {
-        owner,
-        mode: action.mode,
+    let chmod = action.chmod.as_ref().map(|(_, chmod)| chmod.clone());
+    let roots = CopyOptions {
+        owner: Some(chown.unwrap_or_default()),
+        chmod: chmod.clone(),
     };
-    let mut copier = Copier::new(&dest, options, environment.stop);
+    let keeping = CopyOptions { owner: chown, chmod };
+    // Archives keep their owners unless told otherwise, and their modes, as in BuildKit.
+    let unpacked = CopyOptions {
+        owner: chown,
+        chmod: None,
+    };
     let mut archives = Vec::new();
-    for selection in &sources.selections {
-        let Some(root) = &sources.root else { break };
-        if action.unpack
-            && let Some(archive) = extract(environment.store, root, selection)?
-        {
-            // Archives keep their owners unless told otherwise; links are kept among an archive's own files.
-            let options = CopyOptions {
-                owner: chown,
-                mode: action.mode,
+    for part in &sources.parts {
+        let extracts = match part.kind {
+            PartKind::Context | PartKind::Step => action.add && action.unpack,
+            PartKind::Http => action.unpack_fetched,
+            PartKind::Git => false,
+        };
+        environment.check_cancelled()?;
+        archives.push(if extracts {
+            extract(environment.store, &part.root, &part.selection)?
+        } else {
+            None
+        });
+    }
+    let mut assembly = if action.link {
+        Assembly::on_scratch(&scratch, &base)
+    } else {
+        Assembly::new(&base)
+    };
+    let into = format!("{}/", action.dest.trim_end_matches('/'));
+    for (number, (part, archive)) in sources.parts.iter().zip(&archives).enumerate() {
+        environment.check_cancelled()?;
+        if let Some(archive) = archive {
+            // Links are kept among an archive's own files.
+            let group = Group {
+                root: &archive.root,
+                options: &unpacked,
+                links: number + 1,
             };
-            let mut inner = Copier::new(&dest, options, environment.stop);
-            let tree = mount_readonly(std::slice::from_ref(&archive.tree), environment.empty)?;
-            for selection in select(&tree, "/", Filter { ignore: None })? {
-                inner.copy(
-                    &tree,
-                    &selection,
-                    &format!("{}/", action.dest.trim_end_matches('/')),
-                )?;
+            for selection in &archive.selections {
+                assembly.copy(&group, selection, &into)?;
             }
-            archives.push(inner);
             continue;
         }
-        copier.copy(root, selection, &action.dest)?;
+        let group = Group {
+            root: &part.root,
+            options: if part.kind.keeps_owner() { &keeping } else { &roots },
+            links: 0,
+        };
+        assembly.copy(&group, &part.selection, &action.dest)?;
     }
     for file in &action.files {
-        copier.write(&file.name, &file.bytes, &action.dest)?;
+        assembly.write(&file.name, &file.bytes, &action.dest, &roots)?;
     }
-    for archive in archives {
-        archive.finish()?;
-    }
-    Ok(if copier.finish()? { Keep::No } else { Keep::Yes })
+    let changed = write(environment, &assembly)?;
+    Ok((changed.0, if changed.1 { Keep::No } else { Keep::Yes }))
+}
+
+/// Writes a layer. Says whether a source changed meanwhile.
+pub(super) fn write(environment: &Environment<'_>, assembly: &Assembly<'_>) -> Result<(Layer, bool), Error> {
+    let clamp = environment.request.source_date_epoch;
+    let mut writer = environment.store.write_layer(clamp, environment.stop)?;
+    let changed = assembly.write_to(&mut writer, environment.stop)?;
+    environment.check_cancelled()?;
+    Ok((writer.finish_layer()?, changed))
 }

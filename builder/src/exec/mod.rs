@@ -10,6 +10,7 @@ mod run;
 mod schedule;
 mod step;
 
+pub(crate) use archive::{Failure, is_archive};
 pub(crate) use context::{Environment, Events, RootFs};
 pub(crate) use emulation::Emulation;
 pub(crate) use image::finish_image;

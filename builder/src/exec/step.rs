@@ -1,10 +1,9 @@
 //! One step: from the cache if it can be, executed otherwise.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use cooper_registry::oci::Platform;
-use cooper_registry::store::{Image, Snapshot};
+use cooper_registry::store::{Image, Layer, Snapshot};
 
 use super::base::base;
 use super::context::{Environment, LayerRef, RootFs};
@@ -12,8 +11,9 @@ use super::{copy, run};
 use crate::build::Error;
 use crate::cache::{Flight, Key, look_up, remember};
 use crate::dockerfile::Diagnostic;
-use crate::plan::{Action, CopyAction, CopyFrom, Source, Step, WorkdirAction};
-use crate::tree::{Owner, Touched, lookup_owner, mount_writable, resolve};
+use crate::fetch::{Fetcher, Remote};
+use crate::plan::{Action, CopyAction, CopyFrom, CopySource, Source, Step, WorkdirAction};
+use crate::tree::{Assembly, Lowers, Owner, lookup_owner};
 
 /// A step's result.
 #[derive(Debug)]
@@ -76,18 +76,19 @@ pub(super) fn execute_step(
             key.add("path", &action.path);
             key.add("user", &action.user);
             let key = with_clamp(environment, key);
-            cached(environment, step, &parent, &key, false, |snapshot| {
-                workdir(environment, action, &parent, snapshot)
+            cached_layer(environment, step, &parent, &key, false, || {
+                workdir(environment, action, &parent)
             })
         }
+        Action::Fetch(remote) => fetch(environment, remote),
         Action::Copy(action) => {
+            let source =
+                |id: usize| input(id).ok_or_else(|| Error::internal("a step's source is done before it"));
             let from = match action.from {
-                CopyFrom::Step(Some(id)) => {
-                    Some(input(id).ok_or_else(|| Error::internal("a step's source is done before it"))?)
-                }
+                CopyFrom::Step(Some(id)) => Some(source(id)?),
                 CopyFrom::Step(None) | CopyFrom::Context | CopyFrom::Named(_) => None,
             };
-            copy_step(environment, step, action, &parent, from.as_deref())
+            copy_step(environment, step, action, &parent, from.as_deref(), &source)
         }
     }
 }
@@ -104,34 +105,47 @@ fn with_clamp(environment: &Environment<'_>, mut key: Key) -> Key {
     key
 }
 
-/// Copies between stages are found by what both stages are; otherwise, and for the context, by the files' contents.
+/// Copies from stages and of what was fetched are found by what these are; otherwise, and for the context, by the files'
+/// contents.
 fn copy_step(
     environment: &Environment<'_>,
     step: &Step,
     action: &CopyAction,
     parent: &Arc<RootFs>,
     from: Option<&RootFs>,
+    fetched: &dyn Fn(usize) -> Result<Arc<RootFs>, Error>,
 ) -> Result<Done, Error> {
-    let quick = from.map(|from| {
-        let mut key = with_clamp(environment, copy::action_key(action, parent));
-        key.add("from", from.identity());
+    let is_path = |source: &CopySource| matches!(source, CopySource::Path(..));
+    let from_context = !matches!(action.from, CopyFrom::Step(_)) && action.sources.iter().any(is_path);
+    let mut quick = None;
+    if !from_context && !action.sources.is_empty() {
+        let mut key = with_clamp(environment, copy::action_key(action, parent)?);
+        key.add_some("from", from.map(RootFs::identity));
         // The other key has these files' contents; this one must say which files they are.
-        action
-            .sources
-            .iter()
-            .for_each(|(source, _)| key.add("path", source));
-        key
-    });
+        for source in &action.sources {
+            match source {
+                CopySource::Path(path, _) => key.add("path", path),
+                CopySource::Http { step, .. } | CopySource::Git { step } => {
+                    key.add("fetched", fetched(*step)?.identity());
+                }
+            }
+        }
+        key.add_some(
+            "excludes",
+            action.excludes.as_ref().map(|patterns| format!("{patterns:?}")),
+        );
+        quick = Some(key);
+    }
     if let Some(quick) = quick.as_ref().filter(|_| !step.no_cache)
         && let Some(done) = hit(environment, parent, quick)?
     {
         return Ok(done);
     }
-    let sources = copy::find(environment, action, from)?;
-    let mut key = with_clamp(environment, copy::action_key(action, parent));
+    let sources = copy::find(environment, action, from, fetched)?;
+    let mut key = with_clamp(environment, copy::action_key(action, parent)?);
     sources.add_to(environment, &mut key)?;
-    let done = cached(environment, step, parent, &key, step.no_cache, |snapshot| {
-        copy::execute(environment, action, &sources, parent, snapshot)
+    let done = cached_layer(environment, step, parent, &key, step.no_cache, || {
+        copy::execute(environment, action, &sources, parent)
     })?;
     if let (
         Some(quick),
@@ -167,6 +181,24 @@ fn cached(
     ignore_cache: bool,
     make: impl FnOnce(&Snapshot) -> Result<Keep, Error>,
 ) -> Result<Done, Error> {
+    cached_layer(environment, step, parent, key, ignore_cache, || {
+        let snapshot = environment.store.new_snapshot()?;
+        let keep = make(&snapshot)?;
+        environment.check_cancelled()?;
+        let clamp = environment.request.source_date_epoch;
+        Ok((environment.store.commit_snapshot(snapshot, clamp)?, keep))
+    })
+}
+
+/// Takes the result of `key` from the cache, or has `make` make the layer.
+fn cached_layer(
+    environment: &Environment<'_>,
+    step: &Step,
+    parent: &RootFs,
+    key: &Key,
+    ignore_cache: bool,
+    make: impl FnOnce() -> Result<(Layer, Keep), Error>,
+) -> Result<Done, Error> {
     let mut flight = None;
     if !ignore_cache {
         if let Some(done) = hit(environment, parent, key)? {
@@ -179,12 +211,7 @@ fn cached(
         }
     }
     environment.check_cancelled()?;
-    let snapshot = environment.store.new_snapshot()?;
-    let keep = make(&snapshot)?;
-    environment.check_cancelled()?;
-    let layer = environment
-        .store
-        .commit_snapshot(snapshot, environment.request.source_date_epoch)?;
+    let (layer, keep) = make()?;
     environment.lease.layer(&layer.diff_id)?;
     let created = jiff::Timestamp::now().to_string();
     if keep == Keep::Yes {
@@ -198,31 +225,38 @@ fn cached(
     })
 }
 
+/// A source of ADD as a root file system of its own.
+fn fetch(environment: &Environment<'_>, remote: &Remote) -> Result<Done, Error> {
+    let fetcher = Fetcher {
+        store: environment.store,
+        services: environment.services,
+        lease: environment.lease,
+        stop: environment.stop,
+    };
+    let fetched = fetcher.fetch(remote)?;
+    let rootfs = RootFs::default().with(environment.store, fetched.layer, fetched.created);
+    Ok(Done {
+        rootfs,
+        cached: fetched.cached,
+        image: None,
+    })
+}
+
 fn workdir(
     environment: &Environment<'_>,
     action: &WorkdirAction,
     parent: &RootFs,
-    snapshot: &Snapshot,
-) -> Result<Keep, Error> {
-    let root = mount_writable(
-        &parent.lowers,
-        &snapshot.upper(),
-        &snapshot.work(),
-        environment.empty,
-    )?;
+) -> Result<(Layer, Keep), Error> {
+    let below = Lowers::open(&parent.lowers)?;
     let owner = if action.user.is_empty() {
         Owner::default()
     } else {
-        lookup_owner(&root, &action.user)?
+        lookup_owner(&below, &action.user)?
     };
-    let found = resolve(&root, Path::new(&action.path)).map_err(|errno| Error::File {
-        path: action.path.trim_start_matches('/').into(),
-        errno,
-    })?;
-    let mut touched = Touched::default();
-    touched.make_dirs(&root, &found.real, 0o755, owner)?;
-    touched.finish(&root)?;
-    Ok(Keep::Yes)
+    let mut assembly = Assembly::new(&below);
+    assembly.make_dir(&action.path, owner)?;
+    let (layer, _) = copy::write(environment, &assembly)?;
+    Ok((layer, Keep::Yes))
 }
 
 /// Says where in the Dockerfile a step failed.

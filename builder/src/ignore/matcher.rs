@@ -1,6 +1,6 @@
 //! A list of patterns where the last match wins.
 
-use super::glob::BadPattern;
+use super::glob::{BadPattern, glob_match};
 use super::pattern::Pattern;
 
 /// More patterns, or longer ones, are refused: every file of a context is matched against all of them.
@@ -173,6 +173,25 @@ impl Patterns {
             }
         }
         state
+    }
+
+    /// Whether something below `dir` may match one of the patterns, none of which is an exception: whether the directory's
+    /// own path could begin one that does.
+    #[must_use]
+    pub fn may_match_below(&self, dir: &[u8]) -> bool {
+        self.patterns.iter().any(|pattern| {
+            let mut parts = pattern.text.split(|&b| b == b'/');
+            for name in dir.split(|&b| b == b'/') {
+                match parts.next() {
+                    Some(b"**") => return true,
+                    // `**` within a component matches slashes as well.
+                    Some(part) if part.windows(2).any(|pair| pair == b"**") => return true,
+                    Some(part) if glob_match(part, name).unwrap_or(true) => {}
+                    _ => return false,
+                }
+            }
+            parts.next().is_some()
+        })
     }
 
     /// Whether something below the ignored directory `dir` may not be ignored, so a walk must go on into it.

@@ -3,8 +3,7 @@
 use cooper_registry::digest::{Algorithm, Hasher};
 use cooper_registry::oci::Platform;
 
-use super::step::{Action, BaseSource, CopyAction, CopyFrom, RunAction, WorkdirAction};
-use super::values::is_remote;
+use super::step::{Action, BaseSource, CopyAction, CopyFrom, CopySource, RunAction, WorkdirAction};
 
 /// The definition key of a step: a hash of what it does and of the definition keys of what it starts from.
 ///
@@ -75,6 +74,11 @@ pub(super) fn define(
         }
         Action::Run(action) => run(action),
         Action::Copy(action) => copy(action, &input, context),
+        Action::Fetch(remote) => {
+            let mut definer = Definer::new("fetch");
+            definer.add("remote", format!("{remote:?}"));
+            definer
+        }
         Action::Workdir(WorkdirAction { path, user }) => {
             let mut definer = Definer::new("WORKDIR");
             definer.add("path", path);
@@ -126,22 +130,34 @@ fn copy(
     context: &dyn Fn(usize) -> String,
 ) -> Definer {
     let CopyAction {
+        add,
         from,
         sources,
         files,
         dest,
         chown,
-        mode,
+        chmod,
         unpack,
+        unpack_fetched,
+        link,
+        parents,
+        excludes,
     } = action;
-    let mut definer = Definer::new("COPY");
+    let mut definer = Definer::new(if *add { "ADD" } else { "COPY" });
     match from {
         CopyFrom::Context => definer.add("context", ""),
         CopyFrom::Named(number) => definer.add("context", context(*number)),
         CopyFrom::Step(step) => definer.add("from", input(*step)),
     }
-    for (source, _) in sources {
-        definer.add(if is_remote(source) { "remote" } else { "source" }, source);
+    for source in sources {
+        match source {
+            CopySource::Path(path, _) => definer.add("source", path),
+            CopySource::Http { step, name } => {
+                definer.add("http", input(Some(*step)));
+                definer.add("name", name);
+            }
+            CopySource::Git { step } => definer.add("git", input(Some(*step))),
+        }
     }
     for file in files {
         definer.add("file", &file.name);
@@ -149,7 +165,18 @@ fn copy(
     }
     definer.add("dest", dest);
     definer.add_some("chown", chown.as_ref());
-    definer.add_some("mode", mode.map(|mode| mode.to_string()));
-    definer.add_some("unpack", unpack.then_some(""));
+    definer.add_some("chmod", chmod.as_ref().map(|(text, _)| text));
+    for (name, given) in [
+        ("unpack", unpack),
+        ("unpack-fetched", unpack_fetched),
+        ("link", link),
+        ("parents", parents),
+    ] {
+        definer.add_some(name, given.then_some(""));
+    }
+    definer.add_some(
+        "excludes",
+        excludes.as_ref().map(|patterns| format!("{patterns:?}")),
+    );
     definer
 }

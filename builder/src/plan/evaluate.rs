@@ -9,6 +9,7 @@ use super::state::StageState;
 use super::step::{Action, CopyFrom};
 use crate::build::{Error, Request};
 use crate::dockerfile::{Instruction, InstructionKind, Span, Word};
+use crate::fetch::Remote;
 
 /// What instructions see of the build around them.
 pub(super) struct Evaluator<'a> {
@@ -64,6 +65,24 @@ impl Evaluator<'_> {
                 action,
                 platform: self.platform,
                 no_cache,
+                trigger: self.trigger.map(str::to_owned),
+            },
+        ))
+    }
+
+    /// The step that fetches a source of the instruction; like BuildKit's it has the instruction's name.
+    pub(super) fn fetch(&mut self, span: Span, remote: Remote) -> Result<usize, Error> {
+        let slot = self
+            .slot
+            .ok_or_else(|| Error::internal("only instructions that were announced have steps"))?;
+        Ok(self.slots.add(
+            slot,
+            Draft {
+                span,
+                parent: None,
+                action: Action::Fetch(remote),
+                platform: self.platform,
+                no_cache: false,
                 trigger: self.trigger.map(str::to_owned),
             },
         ))

@@ -2,10 +2,13 @@
 
 use super::evaluate::Evaluator;
 use super::state::StageState;
-use super::step::{Action, CopyAction, CopyFrom, Inline};
-use super::values::{destination, is_remote, octal_mode};
+use super::step::{Action, CopyAction, CopyFrom, CopySource, Inline};
+use super::values::destination;
 use crate::build::Error;
 use crate::dockerfile::{Add, Copy, Heredoc, Instruction, Word, process_heredoc};
+use crate::fetch::{Remote, redact};
+use crate::ignore::Patterns;
+use crate::tree::Chmod;
 
 /// What COPY and ADD have in common.
 struct Files<'a> {
@@ -16,7 +19,13 @@ struct Files<'a> {
     chown: Option<&'a Word>,
     chmod: Option<&'a Word>,
     from: CopyFrom,
-    unpack: bool,
+    link: bool,
+    parents: bool,
+    excludes: &'a [Word],
+    checksum: Option<&'a Word>,
+    keep_git_dir: Option<bool>,
+    /// `--unpack`; COPY never does.
+    unpack: Option<bool>,
 }
 
 impl Evaluator<'_> {
@@ -26,13 +35,6 @@ impl Evaluator<'_> {
         instruction: &Instruction,
         copy: &Copy,
     ) -> Result<(), Error> {
-        for (given, name) in [
-            (copy.link, "link"),
-            (copy.parents, "parents"),
-            (!copy.excludes.is_empty(), "exclude"),
-        ] {
-            self.refuse(instruction, given, "COPY", name)?;
-        }
         let from = self.from(0).unwrap_or(CopyFrom::Context);
         self.files(
             state,
@@ -45,7 +47,12 @@ impl Evaluator<'_> {
                 chown: copy.chown.as_ref(),
                 chmod: copy.chmod.as_ref(),
                 from,
-                unpack: false,
+                link: copy.link,
+                parents: copy.parents,
+                excludes: &copy.excludes,
+                checksum: None,
+                keep_git_dir: None,
+                unpack: Some(false),
             },
         )
     }
@@ -56,15 +63,6 @@ impl Evaluator<'_> {
         instruction: &Instruction,
         add: &Add,
     ) -> Result<(), Error> {
-        for (given, name) in [
-            (add.link, "link"),
-            (!add.excludes.is_empty(), "exclude"),
-            (add.checksum.is_some(), "checksum"),
-            (add.keep_git_dir.is_some(), "keep-git-dir"),
-            (add.unpack == Some(true), "unpack"),
-        ] {
-            self.refuse(instruction, given, "ADD", name)?;
-        }
         self.files(
             state,
             instruction,
@@ -76,17 +74,14 @@ impl Evaluator<'_> {
                 chown: add.chown.as_ref(),
                 chmod: add.chmod.as_ref(),
                 from: CopyFrom::Context,
-                unpack: add.unpack.unwrap_or(true),
+                link: add.link,
+                parents: false,
+                excludes: &add.excludes,
+                checksum: add.checksum.as_ref(),
+                keep_git_dir: add.keep_git_dir,
+                unpack: add.unpack,
             },
         )
-    }
-
-    fn refuse(&self, instruction: &Instruction, given: bool, keyword: &str, flag: &str) -> Result<(), Error> {
-        if !given {
-            return Ok(());
-        }
-        let span = instruction.flag(flag).map_or(instruction.span, |flag| flag.span);
-        Err(self.source.unsupported(span, &format!("{keyword} --{flag}")))
     }
 
     fn files(
@@ -96,36 +91,34 @@ impl Evaluator<'_> {
         files: &Files<'_>,
     ) -> Result<(), Error> {
         let mut history = files.keyword.to_owned();
-        let mut sources = Vec::new();
+        if files.parents {
+            history.push_str(" --parents");
+        }
         let chown = files
             .chown
             .map(|word| self.expand(state, word))
             .transpose()?
             .filter(|text| !text.is_empty());
-        let mut mode = None;
         if let Some(chown) = &chown {
             history = format!("{history} --chown={chown}");
         }
-        if let Some(word) = files.chmod {
-            let text = self.expand(state, word)?;
-            mode = octal_mode(&text);
-            if mode.is_none() {
-                return Err(self.source.error(
-                    word.span,
-                    format!("invalid chmod parameter {text:?}: it must be an octal number from 0 to 7777, symbolic modes are not supported yet"),
-                ));
-            }
+        let chmod = self.chmod(state, files.chmod)?;
+        if let Some((text, _)) = &chmod {
             history = format!("{history} --chmod={text}");
+        }
+        let mut sources = Vec::new();
+        let checksum = files.checksum.map(|word| self.expand(state, word)).transpose()?;
+        let checksum = checksum.filter(|text| !text.is_empty());
+        if let (Some(word), Some(_)) = (files.checksum, &checksum)
+            && files.sources.len() + files.heredocs.len() != 1
+        {
+            let message = "checksum can't be specified for multiple sources";
+            return Err(self.source.error(word.span, message));
         }
         for word in files.sources {
             let text = self.expand(state, word)?;
-            if files.keyword == "ADD" && is_remote(&text) {
-                return Err(self
-                    .source
-                    .unsupported(word.span, "ADD of a URL or git repository"));
-            }
-            history = format!("{history} {text}");
-            sources.push((text, word.span));
+            history = format!("{history} {}", redact(&text));
+            sources.push(self.copy_source(files, word, text, checksum.as_deref())?);
         }
         let mut inline = Vec::new();
         for heredoc in files.heredocs {
@@ -145,16 +138,92 @@ impl Evaluator<'_> {
         let dest = self.expand(state, files.dest)?;
         history = format!("{history} {dest} # buildkit");
         let action = CopyAction {
+            add: files.keyword == "ADD",
             from: files.from,
             sources,
             files: inline,
             dest: destination(state.cwd(), &dest),
             chown,
-            mode,
-            unpack: files.unpack,
+            chmod,
+            unpack: files.unpack.unwrap_or(true),
+            unpack_fetched: files.unpack.unwrap_or(false),
+            link: files.link,
+            parents: files.parents,
+            excludes: self.excludes(files.excludes)?,
         };
         let step = self.push(instruction.span, state.rootfs, Action::Copy(action))?;
         state.note_layer(history, step);
         Ok(())
+    }
+
+    fn chmod(&self, state: &StageState, word: Option<&Word>) -> Result<Option<(String, Chmod)>, Error> {
+        let Some(word) = word else { return Ok(None) };
+        let text = self.expand(state, word)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let chmod = Chmod::parse(&text).ok_or_else(|| {
+            let message = format!(
+                "invalid chmod parameter: {text:?}: it is neither an octal number from 0 to 07777 nor like u=rwX,go=rX"
+            );
+            self.source.error(word.span, message)
+        })?;
+        Ok(Some((text, chmod)))
+    }
+
+    /// `--exclude`; variables in it stay as they are, as in BuildKit.
+    fn excludes(&self, words: &[Word]) -> Result<Option<Patterns>, Error> {
+        if words.is_empty() {
+            return Ok(None);
+        }
+        let patterns = Patterns::new(words.iter().map(|word| word.text.as_bytes()));
+        patterns.map(Some).map_err(|error| {
+            // Its line is the number of the pattern.
+            let word = words.get(error.line.saturating_sub(1)).unwrap_or(&words[0]);
+            self.source.error(
+                word.span,
+                format!("invalid exclude pattern {:?}: {}", word.text, error.kind),
+            )
+        })
+    }
+
+    fn copy_source(
+        &mut self,
+        files: &Files<'_>,
+        word: &Word,
+        text: String,
+        checksum: Option<&str>,
+    ) -> Result<CopySource, Error> {
+        let add = files.keyword == "ADD";
+        let remote = if add { Remote::of_add(&text) } else { None };
+        let Some(remote) = remote else {
+            if !add && Remote::is_http(&text) {
+                return Err(self.source.error(word.span, "source can't be a URL for COPY"));
+            }
+            if let (Some(_), Some(word)) = (checksum, files.checksum) {
+                let message = "checksum requires HTTP(S) or Git sources";
+                return Err(self.source.error(word.span, message));
+            }
+            return Ok(CopySource::Path(text, word.span));
+        };
+        let at = files.checksum.map_or(word.span, |word| word.span);
+        let mut remote = remote.map_err(|message| self.source.error(word.span, message))?;
+        if let Some(checksum) = checksum {
+            remote = remote
+                .with_checksum(checksum)
+                .map_err(|message| self.source.error(at, message))?;
+        }
+        if let (Remote::Git(git), Some(keep)) = (&mut remote, files.keep_git_dir) {
+            git.keep_git_dir = keep;
+        }
+        let name = match &remote {
+            Remote::Http(http) => Some(http.file_name()),
+            Remote::Git(_) => None,
+        };
+        let step = self.fetch(word.span, remote)?;
+        Ok(match name {
+            Some(name) => CopySource::Http { step, name },
+            None => CopySource::Git { step },
+        })
     }
 }

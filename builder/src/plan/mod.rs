@@ -33,4 +33,6 @@ pub(crate) use args::{Epoch, epoch};
 pub(crate) use planner::{Planned, Planner, is_multi_platform};
 pub(crate) use source::Source;
 pub(crate) use state::StageState;
-pub(crate) use step::{Action, BaseAction, BaseSource, CopyAction, CopyFrom, RunAction, Step, WorkdirAction};
+pub(crate) use step::{
+    Action, BaseAction, BaseSource, CopyAction, CopyFrom, CopySource, RunAction, Step, WorkdirAction,
+};

@@ -9,7 +9,7 @@ use super::names::{Numbering, platform as platform_name, text};
 use super::planner::Planner;
 use super::slots::Draft;
 use super::stage::{Origin, Planned, bytes, has_effect, has_step, label};
-use super::step::{Action, CopyAction, CopyFrom};
+use super::step::{Action, CopyAction, CopyFrom, CopySource};
 use crate::dockerfile::InstructionKind;
 
 impl Planner<'_> {
@@ -142,13 +142,18 @@ impl Planner<'_> {
         definer.add("platform", stage.platform.to_string());
         let (slot, _) = self.slots.announce(definer.finish(), span.line);
         let action = Action::Copy(CopyAction {
+            add: false,
             from: CopyFrom::Named(context),
-            sources: vec![("/".to_owned(), span)],
+            sources: vec![CopySource::Path("/".to_owned(), span)],
             files: Vec::new(),
             dest: "/".to_owned(),
             chown: None,
-            mode: None,
+            chmod: None,
             unpack: false,
+            unpack_fetched: false,
+            link: false,
+            parents: false,
+            excludes: None,
         });
         let draft = Draft {
             span,

@@ -118,6 +118,28 @@ impl Slots {
         slot
     }
 
+    /// Adds a step that the file does not announce, with the name of the step `of`; gives its number, which is that of the
+    /// same step if it was there before.
+    pub(super) fn add(&mut self, of: usize, draft: Draft<'_>) -> usize {
+        let definition = define(
+            &draft.action,
+            draft.parent,
+            draft.platform,
+            draft.no_cache,
+            &|step| self.definitions[step].clone(),
+            &|context| self.contexts[context].clone(),
+        );
+        if let Some(&same) = self.by_definition.get(&definition) {
+            return same;
+        }
+        let StepInfo { name, line, .. } = self.infos[of].clone();
+        let slot = self.append(line as usize);
+        self.name(slot, name);
+        self.by_definition.insert(definition.clone(), slot);
+        self.fill(slot, definition, draft);
+        slot
+    }
+
     fn fill(&mut self, slot: usize, definition: Definition, draft: Draft<'_>) {
         self.definitions[slot] = Some(definition.clone());
         self.fresh.push(Arc::new(Step {

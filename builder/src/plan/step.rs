@@ -9,6 +9,9 @@ use cooper_runner::spec::NetworkMode;
 use super::definition::Definition;
 use crate::build::StepInfo;
 use crate::dockerfile::Span;
+use crate::fetch::Remote;
+use crate::ignore::Patterns;
+use crate::tree::Chmod;
 
 /// A node of the build's graph; its result is a root file system.
 #[derive(Debug)]
@@ -32,15 +35,13 @@ pub(crate) struct Step {
 impl Step {
     /// Steps that must be done before this one.
     pub(crate) fn needs(&self) -> impl Iterator<Item = usize> {
-        let from = match &self.action {
-            Action::Copy(CopyAction {
-                from: CopyFrom::Step(step),
-                ..
-            }) => *step,
-            Action::Same(step) => Some(*step),
-            _ => None,
+        let (from, sources) = match &self.action {
+            Action::Copy(copy) => (copy.from.step(), copy.sources.as_slice()),
+            Action::Same(step) => (Some(*step), &[][..]),
+            _ => (None, &[][..]),
         };
-        self.parent.into_iter().chain(from)
+        let fetched = sources.iter().filter_map(CopySource::step);
+        self.parent.into_iter().chain(from).chain(fetched)
     }
 }
 
@@ -51,6 +52,8 @@ pub(crate) enum Action {
     Base(BaseAction),
     Run(RunAction),
     Copy(CopyAction),
+    /// Fetches a source of ADD; the result has nothing else in it.
+    Fetch(Remote),
     Workdir(WorkdirAction),
     /// Nothing (`WORKDIR /`).
     Nothing,
@@ -140,19 +143,63 @@ pub(crate) enum CopyFrom {
     Step(Option<usize>),
 }
 
+impl CopyFrom {
+    fn step(self) -> Option<usize> {
+        match self {
+            Self::Step(step) => step,
+            Self::Context | Self::Named(_) => None,
+        }
+    }
+}
+
+/// One source of COPY or ADD.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CopySource {
+    /// A path or pattern in [`CopyAction::from`], with its place.
+    Path(String, Span),
+    /// A file that a step has fetched: its name where the destination is a directory.
+    Http {
+        /// The step.
+        step: usize,
+        name: String,
+    },
+    /// A git repository that a step has fetched.
+    Git {
+        /// The step.
+        step: usize,
+    },
+}
+
+impl CopySource {
+    /// The step that has it; none if it is in [`CopyAction::from`].
+    pub(crate) fn step(&self) -> Option<usize> {
+        match self {
+            Self::Path(..) => None,
+            Self::Http { step, .. } | Self::Git { step } => Some(*step),
+        }
+    }
+}
+
 /// COPY and ADD
 #[derive(Debug)]
 pub(crate) struct CopyAction {
+    /// The instruction.
+    pub(crate) add: bool,
     pub(crate) from: CopyFrom,
-    /// Paths and patterns with their places.
-    pub(crate) sources: Vec<(String, Span)>,
+    pub(crate) sources: Vec<CopySource>,
     pub(crate) files: Vec<Inline>,
     /// Absolute; ends with `/` if it must be a directory.
     pub(crate) dest: String,
     pub(crate) chown: Option<String>,
-    pub(crate) mode: Option<u32>,
-    /// Archives among the sources are extracted (ADD).
+    /// As written, for the key, and as meant.
+    pub(crate) chmod: Option<(String, Chmod)>,
+    /// Local archives among the sources are extracted.
     pub(crate) unpack: bool,
+    /// Archives that were fetched are extracted.
+    pub(crate) unpack_fetched: bool,
+    pub(crate) link: bool,
+    pub(crate) parents: bool,
+    pub(crate) excludes: Option<Patterns>,
 }
 
 /// WORKDIR

@@ -76,22 +76,6 @@ pub(super) fn destination(cwd: &str, path: &str) -> String {
     clean
 }
 
-/// An octal mode of `--chmod`.
-pub(super) fn octal_mode(text: &str) -> Option<u32> {
-    let valid = !text.is_empty() && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
-    u32::from_str_radix(text, 8)
-        .ok()
-        .filter(|mode| valid && *mode <= 0o7777)
-}
-
-/// Whether a source of ADD is not a path: an URL or a git repository.
-pub(super) fn is_remote(text: &str) -> bool {
-    let lower = text.to_lowercase();
-    ["http://", "https://", "git://", "ssh://", "git@"]
-        .iter()
-        .any(|prefix| lower.starts_with(prefix))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn signals_and_modes() {
+    fn signals() {
         for (text, expected) in [
             ("SIGTERM", true),
             ("term", true),
@@ -143,15 +127,6 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(is_signal(text), expected, "{text}");
-        }
-        for (text, expected) in [
-            ("755", Some(0o755)),
-            ("7777", Some(0o7777)),
-            ("10000", None),
-            ("u+x", None),
-            ("+7", None),
-        ] {
-            assert_eq!(octal_mode(text), expected, "{text}");
         }
     }
 }

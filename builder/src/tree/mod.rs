@@ -1,22 +1,27 @@
-//! File trees by handle: resolving paths inside a root, mounting layers, selecting, hashing and copying files.
+//! File trees by handle: resolving paths inside a root, mounting layers, selecting and hashing files,
+//! and putting the layer of a COPY together.
 //!
 //! Nothing here opens a path that came from a Dockerfile, a context or an image other than relative to a root handle, one
 //! component at a time, never through a symbolic link that the kernel would follow out of the root.
 
-mod copy;
+mod assemble;
+mod chmod;
 mod data;
 mod entry;
+mod lowers;
 mod overlay;
 mod owner;
-mod parents;
 mod resolve;
 mod select;
+mod times;
 
-pub(crate) use copy::{Copier, CopyOptions};
+pub(crate) use assemble::{Assembly, CopyOptions, Group};
+pub(crate) use chmod::Chmod;
 pub(crate) use data::{DataDigest, hash_file};
-pub(crate) use entry::{Entry, FileKind, RootHandle};
-pub(crate) use overlay::{mount_readonly, mount_writable};
+pub(crate) use entry::{Entry, FileKind, RootHandle, list};
+pub(crate) use lowers::Lowers;
+pub(crate) use overlay::mount_readonly;
 pub(crate) use owner::{Owner, lookup_owner};
-pub(crate) use parents::{Touched, only_modified};
 pub(crate) use resolve::resolve;
-pub(crate) use select::{Filter, Selection, select};
+pub(crate) use select::{Filter, Selection, select, select_parents};
+pub(crate) use times::only_modified;

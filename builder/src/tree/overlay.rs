@@ -7,27 +7,12 @@ use cooper_runner::overlay::Overlay;
 use super::entry::RootHandle;
 use crate::build::Error;
 
-/// Mounts `lowers` (top first) below a writable `upper` with its `work` directory. `empty` is an empty directory.
-pub(crate) fn mount_writable(
-    lowers: &[PathBuf],
-    upper: &Path,
-    work: &Path,
-    empty: &Path,
-) -> Result<RootHandle, Error> {
-    mount(lowers, Some((upper, work)), empty)
-}
-
-/// Mounts `lowers` (top first) read-only.
+/// Mounts `lowers` (top first) read-only. `empty` is an empty directory.
 pub(crate) fn mount_readonly(lowers: &[PathBuf], empty: &Path) -> Result<RootHandle, Error> {
-    mount(lowers, None, empty)
-}
-
-fn mount(lowers: &[PathBuf], upper: Option<(&Path, &Path)>, empty: &Path) -> Result<RootHandle, Error> {
     let overlay = Overlay {
         lowers,
-        upper,
+        upper: None,
         empty,
-        // Durability is the store's business when it commits the upper directory.
         volatile: true,
         inert: true,
     };

@@ -4,11 +4,9 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
 use cooper_runner::rootless::{IdMap, in_user_namespace};
-use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 
-use super::entry::RootHandle;
-use super::resolve::resolve;
+use super::resolve::{Look, resolve_in};
 use crate::build::{Error, IoContext as _};
 
 /// A longer passwd or group file is not read to its end.
@@ -21,21 +19,11 @@ pub(crate) struct Owner {
     pub(crate) group: u32,
 }
 
-impl Owner {
-    pub(super) fn uid(self) -> Uid {
-        Uid::from_raw(self.user)
-    }
-
-    pub(super) fn gid(self) -> Gid {
-        Gid::from_raw(self.group)
-    }
-}
-
 /// Resolves `user[:group]` with the passwd and group files of `root`.
 ///
 /// As BuildKit: a user by number alone has the group of the same number, one by name the group of its passwd entry.
 /// Unlike it, a name that is not there is an error where the file exists, too.
-pub(crate) fn lookup_owner(root: &RootHandle, text: &str) -> Result<Owner, Error> {
+pub(crate) fn lookup_owner(root: &impl Look, text: &str) -> Result<Owner, Error> {
     let (user, group) = match text.split_once(':') {
         Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
         None => (text, None),
@@ -88,9 +76,9 @@ fn check_mapped(owner: Owner) -> Result<(), Error> {
 }
 
 /// Fields of the line whose first one is `name`.
-fn find(root: &RootHandle, path: &str, name: &str) -> Result<Option<Vec<String>>, Error> {
-    let found = resolve(root, Path::new(path)).at(path)?;
-    let file = match root.open_file(&found.real) {
+fn find(root: &impl Look, path: &str, name: &str) -> Result<Option<Vec<String>>, Error> {
+    let (real, _) = resolve_in(root, Path::new(path)).at(path)?;
+    let file = match root.open_file(&real) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(errno).at(path),
@@ -109,6 +97,8 @@ fn find(root: &RootHandle, path: &str, name: &str) -> Result<Option<Vec<String>>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use crate::tree::RootHandle;
 
     #[test]
     fn names_and_numbers() {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FileType, Stat};
@@ -21,57 +22,95 @@ pub(crate) struct Resolved {
     pub(crate) stat: Option<Stat>,
 }
 
+/// What is at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// A symbolic link with its target.
+    Link(OsString),
+    /// Anything else.
+    Other(FileType),
+}
+
+/// Something that paths can be resolved in.
+pub(crate) trait Look {
+    /// What is at `real`, a path without links in it; none if it is not there, `ENOTDIR` below a file.
+    fn look(&self, real: &Path) -> Result<Option<Seen>, Errno>;
+
+    /// Opens the regular file `real` for reading.
+    fn open_file(&self, real: &Path) -> Result<File, Errno>;
+}
+
+impl Look for RootHandle {
+    fn look(&self, real: &Path) -> Result<Option<Seen>, Errno> {
+        let stat = match self.stat(real) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(errno),
+        };
+        Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Symlink => Seen::Link(self.read_link(real)?),
+            other => Seen::Other(other),
+        }))
+    }
+
+    fn open_file(&self, real: &Path) -> Result<File, Errno> {
+        Self::open_file(self, real)
+    }
+}
+
 /// Resolves `path` (absolute or relative, both from the root) with every link in it, the last one included; `..` stops at
 /// the root.
 ///
 /// The answer holds at the time of asking. Callers open it with [`RootHandle::open`], which follows no link, so that a
 /// change in between makes an error and no escape.
 pub(crate) fn resolve(root: &RootHandle, path: &Path) -> Result<Resolved, Errno> {
+    let (real, seen) = resolve_in(root, path)?;
+    let stat = match seen {
+        Some(_) => Some(root.stat(&real)?),
+        None => None,
+    };
+    Ok(Resolved { real, stat })
+}
+
+/// The same in anything that can be looked into: where `path` leads, and what is there.
+pub(crate) fn resolve_in(root: &impl Look, path: &Path) -> Result<(PathBuf, Option<FileType>), Errno> {
     let mut todo: VecDeque<OsString> = VecDeque::new();
     push_front(&mut todo, path);
     let mut real = PathBuf::new();
-    let mut stat = Some(root.stat(Path::new(""))?);
+    let mut kind = Some(FileType::Directory);
     let mut links = 0;
     while let Some(name) = todo.pop_front() {
         if name == ".." {
             real.pop();
-            stat = stat_if_there(root, &real)?;
+            kind = known(root.look(&real)?);
             continue;
         }
         let next = real.join(&name);
-        let found = if stat.is_some() {
-            stat_if_there(root, &next)?
-        } else {
-            None
-        };
-        if let Some(found) = &found
-            && FileType::from_raw_mode(found.st_mode) == FileType::Symlink
-        {
+        let found = if kind.is_some() { root.look(&next)? } else { None };
+        if let Some(Seen::Link(target)) = found {
             links += 1;
             if links > MAX_LINKS {
                 return Err(Errno::LOOP);
             }
-            let target = PathBuf::from(root.read_link(&next)?);
+            let target = PathBuf::from(target);
             if target.is_absolute() {
                 real = PathBuf::new();
             }
-            stat = stat_if_there(root, &real)?;
+            kind = known(root.look(&real)?);
             push_front(&mut todo, &target);
             continue;
         }
         real = next;
-        stat = found;
+        kind = known(found);
     }
-    Ok(Resolved { real, stat })
+    Ok((real, kind))
 }
 
-/// None where a component is missing; a component below a file is an error.
-fn stat_if_there(root: &RootHandle, real: &Path) -> Result<Option<Stat>, Errno> {
-    match root.stat(real) {
-        Ok(stat) => Ok(Some(stat)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(errno),
-    }
+fn known(seen: Option<Seen>) -> Option<FileType> {
+    seen.map(|seen| match seen {
+        Seen::Link(_) => FileType::Symlink,
+        Seen::Other(kind) => kind,
+    })
 }
 
 fn push_front(todo: &mut VecDeque<OsString>, path: &Path) {

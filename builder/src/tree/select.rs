@@ -15,24 +15,73 @@ use crate::ignore::{MatchState, Patterns, glob_match, has_meta};
 const MAX_ENTRIES: usize = 4_000_000;
 const MAX_DEPTH: usize = 1024;
 
-/// What of a tree can be seen at all.
-#[derive(Debug, Clone, Copy)]
+/// What of a tree can be seen at all, and what of it is wanted.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Filter<'a> {
-    /// `.dockerignore`.
+    /// `.dockerignore`, by the path from the root.
     pub(crate) ignore: Option<&'a Patterns>,
+    /// `--exclude`, by the path from the directory that is copied; a file that is copied by itself has none.
+    pub(crate) exclude: Option<&'a Patterns>,
+    /// Only what one of these matches, and directories on the way to it; by the path from the directory that is copied.
+    pub(crate) include: Option<&'a Patterns>,
 }
 
-impl Filter<'_> {
+impl<'a> Filter<'a> {
     fn hides(&self, real: &Path) -> bool {
         self.ignore
-            .is_some_and(|patterns| patterns.is_ignored(real.as_os_str().as_bytes()))
+            .is_some_and(|patterns| patterns.is_ignored(bytes(real)))
     }
 
-    /// Whether an ignored directory may have something visible in it.
-    fn opens(&self, real: &Path) -> bool {
-        self.ignore
-            .is_some_and(|patterns| patterns.may_have_exceptions_below(real.as_os_str().as_bytes()))
+    /// The state of an entry from that of its directory.
+    fn enter(&self, parent: &State, real: &Path, rel: &Path) -> State {
+        let enter = |patterns: Option<&'a Patterns>, state: &Option<MatchState>, path: &Path| {
+            patterns.map(|patterns| patterns.enter(state.as_ref(), bytes(path)))
+        };
+        State {
+            ignore: enter(self.ignore, &parent.ignore, real),
+            exclude: enter(self.exclude, &parent.exclude, rel),
+            include: enter(self.include, &parent.include, rel),
+        }
     }
+
+    /// Whether a hidden directory may have something visible in it.
+    fn opens(&self, state: &State, real: &Path, rel: &Path) -> bool {
+        let matched = |state: &Option<MatchState>| state.as_ref().is_some_and(MatchState::is_ignored);
+        let ignored = matched(&state.ignore)
+            && !self
+                .ignore
+                .is_some_and(|patterns| patterns.may_have_exceptions_below(bytes(real)));
+        let excluded = matched(&state.exclude)
+            && !self
+                .exclude
+                .is_some_and(|patterns| patterns.may_have_exceptions_below(bytes(rel)));
+        let beside = !matched(&state.include)
+            && self
+                .include
+                .is_some_and(|patterns| !patterns.may_match_below(bytes(rel)));
+        !(ignored || excluded || beside)
+    }
+}
+
+/// Which patterns match an entry.
+#[derive(Debug, Default)]
+struct State {
+    ignore: Option<MatchState>,
+    exclude: Option<MatchState>,
+    include: Option<MatchState>,
+}
+
+impl State {
+    fn hidden(&self) -> bool {
+        let matched = |state: &Option<MatchState>| state.as_ref().map(MatchState::is_ignored);
+        matched(&self.ignore) == Some(true)
+            || matched(&self.exclude) == Some(true)
+            || matched(&self.include) == Some(false)
+    }
+}
+
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
 }
 
 /// One source, found.
@@ -48,12 +97,59 @@ pub(crate) struct Selection {
 /// root, a pattern that matches nothing selects nothing, a plain path must exist.
 pub(crate) fn select(root: &RootHandle, source: &str, filter: Filter<'_>) -> Result<Vec<Selection>, Error> {
     let clean = clean(source);
-    if !has_meta(clean.as_os_str().as_bytes()) {
+    if !has_meta(bytes(&clean)) {
         let selection = select_path(root, &clean, filter)?;
         return selection
             .map(|selection| vec![selection])
             .ok_or_else(|| Error::SourceNotFound(format!("/{}", clean.display())));
     }
+    let mut selections = Vec::new();
+    for path in expand_all(root, &clean)? {
+        selections.extend(select_path(root, &path, filter)?);
+    }
+    Ok(selections)
+}
+
+/// Finds `source` for `--parents`: what is in front of `/./`, the root without that, is the directory that is copied; of it
+/// comes what the rest matches, with the directories on the way. The rest is matched as by `.dockerignore`: `**` is any
+/// number of directories, a directory has all that is in it, and no link is followed.
+pub(crate) fn select_parents(
+    root: &RootHandle,
+    source: &str,
+    filter: Filter<'_>,
+) -> Result<Vec<Selection>, Error> {
+    let (pivot, pattern) = source.split_once("/./").unwrap_or(("/", source));
+    let (pivot, pattern) = (clean(pivot), clean(pattern));
+    let literal = !has_meta(bytes(&pivot)) && !has_meta(bytes(&pattern));
+    let patterns = Patterns::new([bytes(&pattern)])
+        .map_err(|error| Error::Source(format!("syntax error in pattern {}: {error}", pattern.display())))?;
+    let filter = Filter {
+        include: Some(&patterns).filter(|patterns| !patterns.is_empty()),
+        ..filter
+    };
+    let pivots = if has_meta(bytes(&pivot)) {
+        expand_all(root, &pivot)?
+    } else {
+        vec![pivot.clone()]
+    };
+    let mut selections = Vec::new();
+    for path in pivots {
+        let found = select_path(root, &path, filter)?;
+        // The top alone is nothing that the pattern asked for.
+        let empty = |selection: &Selection| selection.entries.len() < 2 && filter.include.is_some();
+        selections.extend(found.filter(|selection| !empty(selection)));
+    }
+    if selections.is_empty() && literal {
+        return Err(Error::SourceNotFound(format!(
+            "/{}",
+            pivot.join(&pattern).display()
+        )));
+    }
+    Ok(selections)
+}
+
+/// Paths that match a pattern, links before its first special component followed.
+fn expand_all(root: &RootHandle, clean: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut matches = Vec::new();
     let components: Vec<&Path> = clean.iter().map(Path::new).collect();
     let fixed = components
@@ -67,11 +163,7 @@ pub(crate) fn select(root: &RootHandle, source: &str, filter: Filter<'_>) -> Res
         Err(errno) => return Err(errno).at(&base),
     };
     expand(root, &base, &components[fixed..], &mut matches)?;
-    let mut selections = Vec::new();
-    for path in matches {
-        selections.extend(select_path(root, &path, filter)?);
-    }
-    Ok(selections)
+    Ok(matches)
 }
 
 /// Relative form of a source, with `..` stopped at the root.
@@ -127,7 +219,11 @@ fn select_path(root: &RootHandle, path: &Path, filter: Filter<'_>) -> Result<Opt
             filter,
             entries: &mut entries,
         };
-        walk.entry(top, parent_states(filter, &real).as_ref(), hidden, 0)?;
+        let state = State {
+            ignore: parent_states(filter, &real),
+            ..State::default()
+        };
+        walk.entry(top, &state, hidden, 0)?;
         if entries.is_empty() {
             return Ok(None);
         }
@@ -159,28 +255,20 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Adds `entry`, a directory, and what is below it. A hidden directory is added only if something below it is seen.
-    fn entry(
-        &mut self,
-        entry: Entry,
-        state: Option<&MatchState>,
-        hidden: bool,
-        depth: usize,
-    ) -> Result<(), Error> {
+    fn entry(&mut self, entry: Entry, state: &State, hidden: bool, depth: usize) -> Result<(), Error> {
         if depth > MAX_DEPTH {
             return Err(Errno::NAMETOOLONG).at(&entry.real);
         }
         let (real, rel) = (entry.real.clone(), entry.rel.clone());
         let place = self.entries.len();
         self.push(entry)?;
-        if !hidden || self.filter.opens(&real) {
+        if !hidden || self.filter.opens(state, &real, &rel) {
             let dir = self.root.open_dir(&real).at(&real)?;
             for name in list(&dir).at(&real)? {
                 let child = real.join(&name);
-                let child_state = self
-                    .filter
-                    .ignore
-                    .map(|p| p.enter(state, child.as_os_str().as_bytes()));
-                let child_hidden = child_state.as_ref().is_some_and(MatchState::is_ignored);
+                let child_rel = rel.join(&name);
+                let child_state = self.filter.enter(state, &child, &child_rel);
+                let child_hidden = child_state.hidden();
                 let stat = match statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(stat) => stat,
                     // Gone since the directory was listed.
@@ -191,9 +279,9 @@ impl Walk<'_> {
                 if child_hidden && !is_dir {
                     continue;
                 }
-                let entry = Entry::from_stat(self.root, child, rel.join(&name), stat)?;
+                let entry = Entry::from_stat(self.root, child, child_rel, stat)?;
                 if is_dir {
-                    self.entry(entry, child_state.as_ref(), child_hidden, depth + 1)?;
+                    self.entry(entry, &child_state, child_hidden, depth + 1)?;
                 } else {
                     self.push(entry)?;
                 }

@@ -6,14 +6,19 @@
     reason = "tests with a harness of their own are not known as tests"
 )]
 
+mod add_git;
+mod add_url;
 mod cache;
+mod calls;
 mod cases;
+mod copy_flags;
 mod failures;
 mod files;
 mod history;
 mod named;
 mod onbuild;
 mod platforms;
+mod server;
 mod targets;
 mod world;
 
@@ -46,6 +51,10 @@ fn main() -> ExitCode {
         onbuild::TESTS,
         platforms::TESTS,
         targets::TESTS,
+        calls::TESTS,
+        copy_flags::TESTS,
+        add_url::TESTS,
+        add_git::TESTS,
     ]
     .concat();
     let trials = tests.into_iter().map(|(name, test)| {

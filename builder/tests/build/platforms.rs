@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use cooper_builder::build::{Error, Event, Request, Services, Target, build};
+use cooper_builder::build::{Error, Event, Request, Target, build};
 use cooper_registry::oci::{Index, Platform, RunConfig};
 
 use crate::world::{Test, World};
@@ -229,7 +229,7 @@ fn slow_base() {
         &world.store,
         &world.exec_root(),
         &request,
-        &Services { bases: &world },
+        &world.services(),
         &sink,
         &cancelled,
     );

@@ -1,7 +1,9 @@
 //! A store with a busybox image, and the shortest way to build something with it.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use cooper_builder::build::{BaseImages, Built, Context, Error, Event, Request, Services, StepInfo, build};
+use cooper_builder::build::{
+    BaseImages, Built, Context, Error, Event, Request, Secrets, Services, StepInfo, Web, WebRequest,
+    WebResponse, build,
+};
 use cooper_registry::digest::Digest;
 use cooper_registry::oci::{History, ImageConfig, Platform, RootFs, RunConfig};
 use cooper_registry::reference::ImageRef;
@@ -24,6 +29,8 @@ pub(crate) const BASE_TIME: &str = "2020-01-02T03:04:05Z";
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) store: Store,
+    /// What the client offers.
+    pub(crate) secrets: BTreeMap<String, Vec<u8>>,
 }
 
 /// What a build gave and told.
@@ -51,6 +58,91 @@ impl BaseImages for World {
         self.store
             .image_for(&text, platform)
             .map_err(|error| error.to_string())
+    }
+}
+
+impl Secrets for World {
+    fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, String> {
+        Ok(self.secrets.get(id).cloned())
+    }
+
+    fn ssh_agent(&self, _id: &str) -> Result<Option<PathBuf>, String> {
+        Ok(None)
+    }
+}
+
+/// Plain HTTP/1.1, one request for each connection; enough for servers of these tests.
+impl Web for World {
+    fn get(
+        &self,
+        request: &WebRequest<'_>,
+        head: &mut dyn FnMut(&WebResponse) -> bool,
+        body: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(), String> {
+        let text = |error: std::io::Error| error.to_string();
+        let rest = request.url.strip_prefix("http://").ok_or("only http here")?;
+        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let mut stream = TcpStream::connect(authority).map_err(text)?;
+        stream
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .map_err(text)?;
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        let mut lines = format!("GET {slash}{path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n");
+        for (name, value) in request.headers {
+            lines.push_str(&format!("{name}: {value}\r\n"));
+        }
+        stream
+            .write_all(format!("{lines}\r\n").as_bytes())
+            .map_err(text)?;
+        let mut bytes = Vec::new();
+        let mut length = None;
+        let (mut started, mut count) = (false, 0u64);
+        let mut buffer = [0u8; 65536];
+        loop {
+            if request.stop.load(Ordering::Relaxed) {
+                return Err("stopped".to_owned());
+            }
+            let got = match stream.read(&mut buffer) {
+                Ok(got) => got,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
+                Err(error) => return Err(text(error)),
+            };
+            bytes.extend_from_slice(&buffer[..got]);
+            if !started && let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+                let lines = String::from_utf8_lossy(&bytes[..end]).into_owned();
+                bytes.drain(..end + 4);
+                let mut lines = lines.split("\r\n");
+                let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+                let headers = lines.filter_map(|line| line.split_once(": "));
+                let response = WebResponse {
+                    status: status.ok_or("no status")?,
+                    headers: headers
+                        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+                        .collect(),
+                };
+                length = response
+                    .header("content-length")
+                    .and_then(|text| text.parse::<u64>().ok());
+                started = true;
+                if !head(&response) {
+                    return Ok(());
+                }
+            }
+            if started && !bytes.is_empty() {
+                count += bytes.len() as u64;
+                if !body(&bytes) {
+                    return Ok(());
+                }
+                bytes.clear();
+            }
+            if got == 0 {
+                return match length {
+                    _ if !started => Err("no answer".to_owned()),
+                    Some(length) if length != count => Err(format!("{count} of {length} bytes came")),
+                    _ => Ok(()),
+                };
+            }
+        }
     }
 }
 
@@ -103,7 +195,11 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("context")).unwrap();
         let store = Store::open(&dir.path().join("store")).unwrap();
-        let world = Self { dir, store };
+        let world = Self {
+            dir,
+            store,
+            secrets: BTreeMap::new(),
+        };
         world.add_base(
             "busybox",
             RunConfig {
@@ -174,10 +270,19 @@ impl World {
         self.run_cancellable(request, &AtomicBool::new(false))
     }
 
+    /// The engine that this world is.
+    pub(crate) fn services(&self) -> Services<'_> {
+        Services {
+            bases: self,
+            secrets: self,
+            web: self,
+        }
+    }
+
     pub(crate) fn run_cancellable(&self, request: &Request, cancelled: &AtomicBool) -> Outcome {
         let events = Mutex::new(Vec::new());
         let sink = |event: Event| events.lock().unwrap().push(event);
-        let services = Services { bases: self };
+        let services = self.services();
         let result = build(
             &self.store,
             &self.exec_root(),

@@ -6,11 +6,15 @@ mod events;
 mod metadata;
 mod open;
 mod restore;
+mod secrets;
 mod usage;
+mod web;
 
 pub(crate) use bases::PullingBases;
 pub(crate) use containers::is_running;
 pub(crate) use events::attributes;
 pub(crate) use metadata::{METADATA_FILE, Metadata};
 pub use open::{Engine, EngineConfig, EngineError};
+pub(crate) use secrets::NoSecrets;
 pub(crate) use usage::disk_bytes;
+pub(crate) use web::EngineWeb;

@@ -132,7 +132,7 @@ impl Store {
         }
         if deep && record.canonical {
             let algorithm: Algorithm = record.diff_id.0.algorithm();
-            let (digest, size) = hash_tree(open_dir(&tree)?, algorithm)?;
+            let (digest, size) = hash_tree(open_dir(&tree)?, algorithm, None)?;
             if digest != record.diff_id.0 || size != record.size {
                 return Ok(Some(format!("layer {} hashes to {digest}", record.diff_id)));
             }

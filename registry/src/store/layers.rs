@@ -165,8 +165,8 @@ impl Store {
         }
         if let Ok(record) = &found
             && record.canonical
-            && let Ok((digest, _)) =
-                open_dir(&dir.join("tree")).and_then(|tree| hash_tree(tree, record.diff_id.0.algorithm()))
+            && let Ok((digest, _)) = open_dir(&dir.join("tree"))
+                .and_then(|tree| hash_tree(tree, record.diff_id.0.algorithm(), None))
             && digest == record.diff_id.0
         {
             self.sync_file_system()?;

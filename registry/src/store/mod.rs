@@ -88,6 +88,7 @@ mod types;
 mod unpack;
 mod unpack_image;
 mod usage;
+mod write;
 
 pub use error::{Error, Result};
 pub use handle::Store;
@@ -96,3 +97,4 @@ pub use lease::Lease;
 pub use snapshot::Snapshot;
 pub use types::{Backing, BlobInfo, CacheRecord, GcOptions, GcReport, Image, Layer, StoredManifest, Usage};
 pub use unpack::UnpackLimits;
+pub use write::{Attributes, LayerWriter, Node};

@@ -1,10 +1,7 @@
 //! Scratch directories, and turning one into a layer.
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{AtFlags, FileType, Timespec, Timestamps, statat, utimensat};
 
 use super::blobs::open_dir;
 use super::error::{Error, IoContext, Result};
@@ -13,7 +10,6 @@ use super::layers::LayerRecord;
 use super::layout::{LayerKey, make_dir, random_id};
 use super::lock::FileLock;
 use super::tar::blob::{BlobReader, hash_tree};
-use super::tar::tree::read_names;
 use super::types::Layer;
 use super::unpack::{Options, unpack};
 use crate::digest::{Algorithm, DiffId};
@@ -85,19 +81,20 @@ impl Store {
 
     /// Turns an overlay upper directory into a layer by rename: hashes its deterministic tar in one pass (no tar is
     /// written). An empty upper gives the empty layer. Nothing may write to the upper any more: unmount first.
-    /// `clamp_mtime`: later mtimes are set to it (unix seconds; SOURCE_DATE_EPOCH).
+    /// `clamp_mtime`: later mtimes are set to it (unix seconds; SOURCE_DATE_EPOCH), in the same pass.
     ///
     /// The layer survives a crash of the process at once, a power cut only after [`Store::sync`] or [`Store::put_image`].
     ///
     /// # Errors
     /// [`Error::Tree`] for what cannot be a layer of its own: overlay redirects, names that start with `.wh.`.
     pub fn commit_snapshot(&self, snapshot: Snapshot, clamp_mtime: Option<i64>) -> Result<Layer> {
+        let (digest, size) = hash_tree(open_dir(&snapshot.upper())?, Algorithm::Sha256, clamp_mtime)?;
+        self.publish_hashed(snapshot, DiffId(digest), size)
+    }
+
+    /// Publishes the upper directory of `snapshot`, whose deterministic archive is known to have this digest and size.
+    pub(super) fn publish_hashed(&self, snapshot: Snapshot, diff_id: DiffId, size: u64) -> Result<Layer> {
         let upper = snapshot.upper();
-        if let Some(limit) = clamp_mtime {
-            clamp(open_dir(&upper)?, &upper, limit)?;
-        }
-        let (digest, size) = hash_tree(open_dir(&upper)?, Algorithm::Sha256)?;
-        let diff_id = DiffId(digest);
         let key = LayerKey::Diff(diff_id.clone());
         if let Some(record) = self.load_layer(&key)? {
             let _publishing = self.publishing()?;
@@ -122,7 +119,7 @@ impl Store {
         }
         let key = LayerKey::Diff(record.diff_id.clone());
         let tree = self.inner.layout.layer(&key).join("tree");
-        let (digest, _) = hash_tree(open_dir(&tree)?, record.diff_id.0.algorithm())?;
+        let (digest, _) = hash_tree(open_dir(&tree)?, record.diff_id.0.algorithm(), None)?;
         if digest == record.diff_id.0 {
             return self.rewrite_record(
                 &key,
@@ -144,7 +141,7 @@ impl Store {
         ingest.commit(Some(&record.diff_id.0)).map(drop)
     }
 
-    /// Unpacks a tar (plain, gzip, zstd; sniffed) as a new bottom layer in canonical form (`docker import`): the layer's
+    /// Unpacks a tar (plain, gzip, bzip2, xz, zstd; sniffed) as a new bottom layer in canonical form (`docker import`): the layer's
     /// DiffID is that of the deterministic archive of the result, and the incoming bytes are not kept.
     ///
     /// # Errors
@@ -163,7 +160,7 @@ impl Store {
         // Writing back takes as long as hashing: do both at once.
         let (hashed, synced) = std::thread::scope(|scope| {
             let sync = scope.spawn(|| self.sync_file_system());
-            let hashed = hash_tree(tree, Algorithm::Sha256);
+            let hashed = hash_tree(tree, Algorithm::Sha256, None);
             let synced = sync
                 .join()
                 .unwrap_or_else(|_| Err(Error::Damaged("the sync thread died".into())));
@@ -187,6 +184,23 @@ impl Store {
         Ok(self.layer_of(&key, record))
     }
 
+    /// Unpacks a tar (plain, gzip, bzip2, xz, zstd; sniffed) into the upper directory of a new snapshot, without making a
+    /// layer of it: what ADD copies from.
+    ///
+    /// # Errors
+    /// [`Error::Entry`] and [`Error::Archive`] for hostile or broken archives; nothing is left behind then.
+    pub fn unpack_scratch(&self, tar: &mut dyn std::io::Read) -> Result<Snapshot> {
+        let snapshot = self.new_snapshot()?;
+        let options = Options {
+            limits: &self.inner.limits,
+            algorithm: Algorithm::Sha256,
+            lowers: None,
+            import: true,
+        };
+        unpack(tar, open_dir(&snapshot.upper())?, options)?;
+        Ok(snapshot)
+    }
+
     /// Descriptor for a layer made here (media type OCI tar).
     pub fn layer_descriptor(&self, layer: &Layer) -> Descriptor {
         Descriptor::new(media_type::OCI_LAYER, layer.diff_id.0.clone(), layer.size)
@@ -197,39 +211,4 @@ impl Store {
         let root = open_dir(self.root())?;
         rustix::fs::syncfs(&root).at(self.root())
     }
-}
-
-/// Sets every mtime below and of `dir` that is later than `limit` to it.
-fn clamp(dir: OwnedFd, path: &Path, limit: i64) -> Result<()> {
-    let time = Timespec {
-        tv_sec: limit,
-        tv_nsec: 0,
-    };
-    let times = Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
-    let late =
-        |stat: &rustix::fs::Stat| stat.st_mtime > limit || (stat.st_mtime == limit && stat.st_mtime_nsec > 0);
-    let mut stack = vec![(dir, path.to_owned())];
-    while let Some((dir, path)) = stack.pop() {
-        for name in read_names(dir.as_fd()).at(&path)? {
-            let stat = statat(&dir, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW).at(&path)?;
-            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                use rustix::fs::{Mode, OFlags, openat};
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let child = openat(&dir, name.as_slice(), flags, Mode::empty()).at(&path)?;
-                let child_path =
-                    path.join(std::os::unix::ffi::OsStrExt::from_bytes(name.as_slice()) as &std::ffi::OsStr);
-                stack.push((child, child_path));
-            }
-            if late(&stat) {
-                utimensat(&dir, name.as_slice(), &times, AtFlags::SYMLINK_NOFOLLOW).at(&path)?;
-            }
-        }
-        if late(&rustix::fs::fstat(&dir).at(&path)?) {
-            rustix::fs::futimens(&dir, &times).at(&path)?;
-        }
-    }
-    Ok(())
 }

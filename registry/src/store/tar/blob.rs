@@ -11,9 +11,10 @@ use crate::digest::{Algorithm, Digest, Hasher};
 
 const BUFFER: usize = 256 << 10;
 
-/// Digest and size of the archive of the tree at `root`, in one pass and without writing it.
-pub(crate) fn hash_tree(root: OwnedFd, algorithm: Algorithm) -> Result<(Digest, u64)> {
-    let mut reader = BlobReader::unverified(root, algorithm)?;
+/// Digest and size of the archive of the tree at `root`, in one pass and without writing it. Times later than `clamp` are
+/// set to it on the way.
+pub(crate) fn hash_tree(root: OwnedFd, algorithm: Algorithm, clamp: Option<i64>) -> Result<(Digest, u64)> {
+    let mut reader = BlobReader::unverified(root, algorithm, clamp)?;
     let mut buffer = vec![0u8; BUFFER];
     loop {
         if reader.pull(&mut buffer)? == 0 {
@@ -56,9 +57,9 @@ pub(crate) struct BlobReader {
 }
 
 impl BlobReader {
-    fn unverified(root: OwnedFd, algorithm: Algorithm) -> Result<Self> {
+    fn unverified(root: OwnedFd, algorithm: Algorithm, clamp: Option<i64>) -> Result<Self> {
         Ok(Self {
-            walk: TreeWalk::new(root)?,
+            walk: TreeWalk::new(root, clamp)?,
             current: Current::None,
             hasher: Some(algorithm.hasher()),
             expected: None,
@@ -71,7 +72,7 @@ impl BlobReader {
     pub(crate) fn new(root: OwnedFd, digest: Digest, size: u64, offset: u64) -> Result<Self> {
         let hasher = (offset == 0).then(|| digest.algorithm().hasher());
         Ok(Self {
-            walk: TreeWalk::new(root)?,
+            walk: TreeWalk::new(root, None)?,
             current: Current::None,
             hasher,
             expected: Some(Expected { digest, size }),

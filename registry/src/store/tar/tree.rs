@@ -11,7 +11,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, fstat, futimens, openat, readlinkat, statat,
+    utimensat,
+};
 use rustix::io::Errno;
 
 use super::super::confined::{DEVICE, is_confined, parse_device_note};
@@ -59,19 +62,26 @@ pub(crate) struct TreeWalk {
     links: HashMap<(u64, u64), Vec<u8>>,
     ready: VecDeque<Piece>,
     ended: bool,
+    /// Later times are set to it, in unix seconds.
+    clamp: Option<i64>,
 }
 
 impl TreeWalk {
-    /// A walk of the directory `root`.
-    pub(crate) fn new(root: OwnedFd) -> Result<Self> {
+    /// A walk of the directory `root`. Times later than `clamp` (unix seconds) are set to it, in the tree and so in the
+    /// archive.
+    pub(crate) fn new(root: OwnedFd, clamp: Option<i64>) -> Result<Self> {
         let mut walk = Self {
             stack: Vec::new(),
             path: Vec::new(),
             links: HashMap::new(),
             ready: VecDeque::new(),
             ended: false,
+            clamp,
         };
-        let stat = fstat(&root).at("/")?;
+        let mut stat = fstat(&root).at("/")?;
+        if let Some(times) = walk.clamped(&mut stat) {
+            futimens(&root, &times).at("/")?;
+        }
         let attributes = Target::File(root.as_fd()).all().at("/")?;
         let opaque = walk.check_overlay(&attributes)?;
         let xattrs = layer_xattrs(attributes);
@@ -144,7 +154,7 @@ impl TreeWalk {
             .expect("a name is visited only while its directory is on the stack")
             .dir;
         let path = PathBuf::from(OsStr::from_bytes(&self.path));
-        let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).at(&path)?;
+        let mut stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).at(&path)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         let device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         if kind == FileType::Socket {
@@ -157,6 +167,9 @@ impl TreeWalk {
         if name.starts_with(WHITEOUT) {
             let reason = "the image format reserves names that start with .wh. for deletions".into();
             return Err(Error::Tree { path, reason });
+        }
+        if let Some(times) = self.clamped(&mut stat) {
+            utimensat(parent, name, &times, AtFlags::SYMLINK_NOFOLLOW).at(&path)?;
         }
         if kind == FileType::Directory {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -239,6 +252,21 @@ impl TreeWalk {
             }
         }
         Ok(false)
+    }
+
+    /// The time to set where the file is later than the limit.
+    fn clamped(&self, stat: &mut Stat) -> Option<Timestamps> {
+        let limit = self.clamp?;
+        let late = stat.st_mtime > limit || (stat.st_mtime == limit && stat.st_mtime_nsec > 0);
+        stat.st_mtime = stat.st_mtime.min(limit);
+        let time = Timespec {
+            tv_sec: limit,
+            tv_nsec: 0,
+        };
+        late.then_some(Timestamps {
+            last_access: time,
+            last_modification: time,
+        })
     }
 
     fn push_header(

@@ -62,9 +62,9 @@ pub(crate) struct Unpacked {
     pub(crate) dependent: bool,
 }
 
-/// Unpacks `archive` (plain, gzip or zstd) into the empty directory `tree`.
+/// Unpacks `archive` (plain, gzip or zstd; bzip2 and xz too where it is imported) into the empty directory `tree`.
 pub(crate) fn unpack(archive: &mut dyn Read, tree: OwnedFd, options: Options<'_>) -> Result<Unpacked> {
-    let plain = decompress(archive)?;
+    let plain = decompress(archive, options.import)?;
     let hashing = Hashing {
         inner: plain,
         hasher: options.algorithm.hasher(),

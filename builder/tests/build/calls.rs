@@ -1,15 +1,23 @@
 //! Runs the cases of `testdata/calls`: what a Dockerfile answers to each call.
 //!
-//! `BLESS=1 cargo test -p cooper-builder --test call` rewrites what is expected; read the difference before you commit.
+//! `BLESS=1 cargo test -p cooper-builder --test build -- calls` rewrites what is expected; read the difference before you commit.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
-use cooper_builder::build::{Context, Request, Target};
+use cooper_builder::build::{Context, Error, Request, Target};
 use cooper_builder::call::{Call, Report, ask};
-use cooper_registry::store::Store;
+
+use crate::world::{Test, World};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("calls::answers", answers),
+    ("calls::json", json),
+    ("calls::arguments", arguments),
+];
 
 fn request(directory: &Path, target: Option<&str>) -> Request {
     Request {
@@ -22,14 +30,22 @@ fn request(directory: &Path, target: Option<&str>) -> Request {
     }
 }
 
+fn answer(world: &World, request: &Request, call: Call) -> Result<Report, Error> {
+    ask(
+        &world.store,
+        request,
+        &world.services(),
+        call,
+        &AtomicBool::new(false),
+    )
+}
+
 fn cases() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/calls")
 }
 
-#[test]
 fn answers() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
+    let world = World::new();
     let mut failures = String::new();
     let mut seen = 0;
     for case in fs::read_dir(cases()).expect("testdata/calls is there") {
@@ -37,7 +53,7 @@ fn answers() {
         let mut found = String::new();
         for call in [Call::Check, Call::Targets, Call::Outline] {
             writeln!(found, "== {call:?}").unwrap();
-            match ask(&store, &request(&case, None), call) {
+            match answer(&world, &request(&case, None), call) {
                 Ok(report) => writeln!(found, "{report}= exit code {}", report.exit_code()).unwrap(),
                 Err(error) => write!(found, "{error}").unwrap(),
             }
@@ -62,15 +78,13 @@ fn answers() {
 }
 
 /// The JSON that tools read, field by field as BuildKit 0.26 writes it.
-#[test]
 fn json() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    let answer = |case: &str, target, call| {
-        let report = ask(&store, &request(&cases().join(case), target), call).unwrap();
+    let world = World::new();
+    let value = |case: &str, target, call| {
+        let report = answer(&world, &request(&cases().join(case), target), call).unwrap();
         serde_json::to_value(report).unwrap()
     };
-    let check = answer("suspicious", None, Call::Check);
+    let check = value("suspicious", None, Call::Check);
     let warnings = check["warnings"].as_array().unwrap();
     let first = warnings
         .iter()
@@ -82,29 +96,27 @@ fn json() {
         "{first}"
     );
     assert!(check["sources"][0]["data"].as_str().unwrap().len() > 100);
-    let broken = answer("broken", None, Call::Check);
+    let broken = value("broken", None, Call::Check);
     assert_eq!(broken["buildError"]["location"]["ranges"][0]["start"]["line"], 2);
-    let outline = answer("documented", Some("test"), Call::Outline);
+    let outline = value("documented", Some("test"), Call::Outline);
     assert_eq!(outline["name"], "test");
     assert_eq!(outline["secrets"][0]["name"], "token");
     assert_eq!(outline["secrets"][0]["required"], true);
     assert_eq!(outline["secrets"][1].get("required"), None);
-    let targets = answer("documented", None, Call::Targets);
+    let targets = value("documented", None, Call::Targets);
     assert_eq!(targets["targets"][2]["default"], true);
     assert_eq!(targets["targets"][2]["platform"], "$BUILDPLATFORM");
 }
 
 /// Arguments of the command line: options that replace those of the file, values of an outline, a stage that is not there.
-#[test]
 fn arguments() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
+    let world = World::new();
     let with = |case: &str, target: Option<&str>, name: &str, value: &str, call| {
         let request = Request {
             build_args: BTreeMap::from([(name.to_owned(), Some(value.to_owned()))]),
             ..request(&cases().join(case), target)
         };
-        ask(&store, &request, call).map_err(|error| error.to_string())
+        answer(&world, &request, call).map_err(|error| error.to_string())
     };
     let rules = |options: &str| match with(
         "suspicious",
