@@ -76,6 +76,7 @@ pub fn build(
         context: context.as_ref(),
         digests: digests.as_ref(),
         images: &images,
+        secrets: services.secrets,
         lease: &lease,
         empty: &empty,
         stop: &stop,

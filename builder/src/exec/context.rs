@@ -8,7 +8,7 @@ use cooper_registry::digest::{ChainId, DiffId};
 use cooper_registry::oci::Descriptor;
 use cooper_registry::store::{Image, Layer, Lease, Store};
 
-use crate::build::{Error, Event, Request};
+use crate::build::{Error, Event, Request, Secrets};
 use crate::context::{ContextFiles, DigestCache};
 use crate::plan::Source;
 
@@ -25,6 +25,7 @@ pub(crate) struct Environment<'a> {
     pub(crate) context: Option<&'a ContextFiles>,
     pub(crate) digests: Option<&'a DigestCache>,
     pub(crate) images: &'a [Image],
+    pub(crate) secrets: &'a dyn Secrets,
     /// Keeps results from being collected until the image names them.
     pub(crate) lease: &'a Lease,
     /// An empty directory, for overlays that lack a layer.

@@ -97,6 +97,20 @@ pub(super) fn find(
 }
 
 impl Sources {
+    /// One selection as what is copied.
+    pub(super) fn of(root: RootHandle, is_context: bool, selection: Selection) -> Self {
+        Self {
+            root: Some(root),
+            is_context,
+            selections: vec![selection],
+        }
+    }
+
+    /// The first selection.
+    pub(super) fn selection(&self) -> Option<&Selection> {
+        self.selections.first()
+    }
+
     /// Adds the files to a key: where they go, what they are, and their contents; not their times.
     pub(super) fn add_to(&self, environment: &Environment<'_>, key: &mut Key) -> Result<(), Error> {
         let Some(root) = &self.root else { return Ok(()) };

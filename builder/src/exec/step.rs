@@ -10,7 +10,7 @@ use super::{copy, run};
 use crate::build::Error;
 use crate::cache::{Flight, Key, look_up, remember};
 use crate::dockerfile::Diagnostic;
-use crate::plan::{Action, CopyAction, CopyFrom, Source, Step, WorkdirAction};
+use crate::plan::{Action, CopyAction, CopyFrom, RunAction, Source, Step, WorkdirAction};
 use crate::tree::{Owner, Touched, lookup_owner, mount_writable, resolve};
 
 /// A step's result.
@@ -49,17 +49,7 @@ pub(super) fn execute_step(
             rootfs: parent,
             cached: true,
         }),
-        Action::Run(action) => {
-            let key = with_clamp(environment, run::key(action, &parent));
-            cached(
-                environment,
-                step,
-                &parent,
-                &key,
-                environment.request.no_cache,
-                |snapshot| run::execute(environment, step.info.id, step.span, action, &parent, snapshot),
-            )
-        }
+        Action::Run(action) => run_step(environment, step, action, &parent, &input),
         Action::Workdir(action) => {
             let mut key = Key::new("WORKDIR");
             key.add("rootfs", parent.identity());
@@ -80,6 +70,53 @@ pub(super) fn execute_step(
             copy_step(environment, step, action, &parent, from.as_deref())
         }
     }
+}
+
+/// A RUN that mounts stages is found by what they are as a whole first, then by the contents of what it mounts.
+fn run_step(
+    environment: &Environment<'_>,
+    step: &Step,
+    action: &RunAction,
+    parent: &Arc<RootFs>,
+    input: &dyn Fn(usize) -> Option<Arc<RootFs>>,
+) -> Result<Done, Error> {
+    let identity = |step: usize| input(step).map(|rootfs| rootfs.identity());
+    let quick = run::quick(environment, action, parent, &identity).map(|key| with_clamp(environment, key));
+    if let Some(quick) = quick.as_ref().filter(|_| !environment.request.no_cache)
+        && let Some(done) = hit(environment, parent, quick)?
+    {
+        return Ok(done);
+    }
+    let sources = run::find(environment, action, input)?;
+    let key = with_clamp(environment, run::key(environment, action, parent, &sources)?);
+    let run = run::Run {
+        step,
+        action,
+        parent,
+        sources: &sources,
+        input,
+    };
+    let no_cache = environment.request.no_cache;
+    let done = cached(environment, step, parent, &key, no_cache, |snapshot| {
+        run::execute(environment, &run, snapshot)
+    })?;
+    if let Some(quick) = quick {
+        also_remember(environment, &quick, step, &done)?;
+    }
+    Ok(done)
+}
+
+/// Records a result under a second key.
+fn also_remember(environment: &Environment<'_>, key: &Key, step: &Step, done: &Done) -> Result<(), Error> {
+    if let Some(LayerRef {
+        diff_id,
+        created: Some(created),
+        ..
+    }) = done.rootfs.layers.last()
+    {
+        remember(environment.store, key, &step.info.name, diff_id, created)?;
+    }
+    Ok(())
 }
 
 /// Layers clamped to a time are others than those that are not.
@@ -128,16 +165,8 @@ fn copy_step(
         environment.request.no_cache,
         |snapshot| copy::execute(environment, action, &sources, parent, snapshot),
     )?;
-    if let (
-        Some(quick),
-        Some(LayerRef {
-            diff_id,
-            created: Some(created),
-            ..
-        }),
-    ) = (quick, done.rootfs.layers.last())
-    {
-        remember(environment.store, &quick, &step.info.name, diff_id, created)?;
+    if let Some(quick) = quick {
+        also_remember(environment, &quick, step, &done)?;
     }
     Ok(done)
 }

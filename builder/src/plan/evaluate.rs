@@ -53,10 +53,14 @@ pub(crate) fn outline(dockerfile: &Dockerfile, graph: &Graph) -> Vec<StepInfo> {
             }
         }
         for (position, instruction) in layer_instructions(stage) {
-            if let Some(Origin::Image(image)) = graph.sources.get(&(index, position))
-                && !std::mem::replace(&mut named[*image], true)
-            {
-                push(format!("FROM {}", graph.images[*image].0), instruction.span.line);
+            let mounted = graph.mounts.range((index, position, 0)..(index, position + 1, 0));
+            let copied = graph.sources.get(&(index, position));
+            for origin in copied.into_iter().chain(mounted.map(|(_, origin)| origin)) {
+                if let Origin::Image(image) = origin
+                    && !std::mem::replace(&mut named[*image], true)
+                {
+                    push(format!("FROM {}", graph.images[*image].0), instruction.span.line);
+                }
             }
             let (_, rest) = instruction
                 .text
@@ -176,7 +180,7 @@ impl Evaluator<'_> {
         place: (usize, usize),
     ) -> Result<(), Error> {
         match &instruction.kind {
-            InstructionKind::Run(run) => self.run(state, instruction, run),
+            InstructionKind::Run(run) => self.run(state, instruction, run, place),
             InstructionKind::Copy(copy) => self.copy(state, instruction, copy, place),
             InstructionKind::Add(add) => self.add(state, instruction, add),
             InstructionKind::Workdir(path) => self.workdir(state, instruction, path),
@@ -188,6 +192,11 @@ impl Evaluator<'_> {
     /// The origin of a `--from`.
     pub(super) fn origin(&self, place: (usize, usize)) -> Option<Origin> {
         self.graph.sources.get(&place).cloned()
+    }
+
+    /// The origin of a mount's `from=`.
+    pub(super) fn mount_origin(&self, (stage, instruction): (usize, usize), mount: usize) -> Option<Origin> {
+        self.graph.mounts.get(&(stage, instruction, mount)).cloned()
     }
 
     /// The step with a finished stage's root file system.

@@ -6,6 +6,7 @@ use cooper_registry::oci::Platform;
 use cooper_registry::reference::ImageRef;
 
 use super::args::{Globals, is_predefined};
+use super::mounts::from_of;
 use super::source::Source;
 use crate::build::{Error, Request};
 use crate::dockerfile::{
@@ -31,6 +32,8 @@ pub(crate) struct Graph {
     pub(crate) bases: BTreeMap<usize, Origin>,
     /// Origin of each `COPY --from`, by stage and instruction.
     pub(crate) sources: BTreeMap<(usize, usize), Origin>,
+    /// Origin of each `from=` of a `RUN --mount`, by stage, instruction and mount.
+    pub(crate) mounts: BTreeMap<(usize, usize, usize), Origin>,
     /// Images from outside with the place of their first mention, each once.
     pub(crate) images: Vec<(ImageRef, Span)>,
 }
@@ -56,6 +59,7 @@ impl Graph {
             target,
             bases: BTreeMap::new(),
             sources: BTreeMap::new(),
+            mounts: BTreeMap::new(),
             images: Vec::new(),
         };
         let mut todo = BTreeSet::from([target]);
@@ -108,6 +112,22 @@ impl Graph {
         let mut origins = vec![origin.clone()];
         self.bases.insert(index, origin);
         for (number, instruction) in stage.instructions.iter().enumerate() {
+            if let InstructionKind::Run(run) = &instruction.kind {
+                for (mount, word) in run.flags.mounts.iter().enumerate() {
+                    let from = from_of(word).map_err(|problem| Error::Dockerfile(source.render(problem)))?;
+                    let Some(from) = from else { continue };
+                    let found = resolve_stage(stages, &from.text, index)
+                        .map_err(|error| source.error(from.span, error.to_string()))?;
+                    let origin = match found {
+                        Some(stage) => Origin::Stage(stage),
+                        None if from.text == "scratch" => Origin::Scratch,
+                        None => self.image(&from.text, &from, source, stages)?,
+                    };
+                    origins.push(origin.clone());
+                    self.mounts.insert((index, number, mount), origin);
+                }
+                continue;
+            }
             let InstructionKind::Copy(copy) = &instruction.kind else {
                 continue;
             };

@@ -9,6 +9,8 @@ mod evaluate;
 mod files;
 mod gofmt;
 mod graph;
+mod mount_options;
+mod mounts;
 mod process;
 mod source;
 mod state;
@@ -20,4 +22,6 @@ pub(crate) use evaluate::{Plan, evaluate, outline};
 pub(crate) use graph::{Graph, unused_build_args};
 pub(crate) use source::Source;
 pub(crate) use state::StageState;
-pub(crate) use step::{Action, CopyAction, CopyFrom, RunAction, Step, WorkdirAction};
+pub(crate) use step::{
+    Action, CopyAction, CopyFrom, Device, Inline, Mount, MountKind, RunAction, Step, WorkdirAction,
+};

@@ -4,6 +4,7 @@ use cooper_runner::spec::NetworkMode;
 
 use crate::build::StepInfo;
 use crate::dockerfile::Span;
+use crate::mounts::Sharing;
 
 /// A node of the build's graph; its result is a root file system.
 #[derive(Debug)]
@@ -19,14 +20,16 @@ pub(crate) struct Step {
 impl Step {
     /// Steps that must be done before this one.
     pub(crate) fn needs(&self) -> impl Iterator<Item = usize> {
-        let from = match &self.action {
-            Action::Copy(CopyAction {
-                from: CopyFrom::Step(step),
-                ..
-            }) => *step,
-            _ => None,
+        let sources = match &self.action {
+            Action::Copy(copy) => vec![copy.from],
+            Action::Run(run) => run.mounts.iter().filter_map(|mount| mount.kind.from()).collect(),
+            Action::Base(_) | Action::Workdir(_) | Action::Nothing => Vec::new(),
         };
-        self.parent.into_iter().chain(from)
+        let steps = sources.into_iter().filter_map(|from| match from {
+            CopyFrom::Step(step) => step,
+            CopyFrom::Context => None,
+        });
+        self.parent.into_iter().chain(steps)
     }
 }
 
@@ -56,6 +59,88 @@ pub(crate) struct RunAction {
     pub(crate) hostname: String,
     /// A here-document with a `#!` line, as a file below `/dev/pipes`.
     pub(crate) script: Option<Inline>,
+    /// In order.
+    pub(crate) mounts: Vec<Mount>,
+    /// All privileges (`--security=insecure`).
+    pub(crate) insecure: bool,
+    pub(crate) devices: Vec<Device>,
+}
+
+/// `--mount`
+#[derive(Debug)]
+pub(crate) struct Mount {
+    pub(crate) span: Span,
+    /// Of the source, or of all of it.
+    pub(crate) source_span: Span,
+    pub(crate) kind: MountKind,
+}
+
+/// What is mounted, and where: targets are absolute and never the root.
+#[derive(Debug)]
+pub(crate) enum MountKind {
+    Bind {
+        target: String,
+        from: CopyFrom,
+        /// Absolute.
+        source: String,
+        readonly: bool,
+    },
+    Cache {
+        target: String,
+        namespace: String,
+        id: String,
+        /// The id is the target.
+        default_id: bool,
+        sharing: Sharing,
+        /// What it begins with.
+        from: Option<CopyFrom>,
+        source: String,
+        readonly: bool,
+        /// Mode, user and group to make it with, if any of them is given.
+        made: Option<(u32, u32, u32)>,
+    },
+    Tmpfs {
+        target: String,
+        size: Option<u64>,
+        readonly: bool,
+    },
+    Secret {
+        id: String,
+        target: Option<String>,
+        env: Option<String>,
+        required: bool,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    },
+    Ssh {
+        id: String,
+        target: String,
+        required: bool,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    },
+}
+
+impl MountKind {
+    /// Where its files come from.
+    pub(crate) fn from(&self) -> Option<CopyFrom> {
+        match self {
+            Self::Bind { from, .. } => Some(*from),
+            Self::Cache { from, .. } => *from,
+            Self::Tmpfs { .. } | Self::Secret { .. } | Self::Ssh { .. } => None,
+        }
+    }
+}
+
+/// `--device`
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) span: Span,
+    /// A name of the Container Device Interface, or what selects one.
+    pub(crate) name: String,
+    pub(crate) required: bool,
 }
 
 /// A file whose bytes are in the Dockerfile.

@@ -14,9 +14,9 @@ mod select;
 
 pub(crate) use copy::{Copier, CopyOptions};
 pub(crate) use data::{DataDigest, hash_file};
-pub(crate) use entry::{Entry, FileKind, RootHandle};
+pub(crate) use entry::{Entry, FileKind, RootHandle, list};
 pub(crate) use overlay::{mount_readonly, mount_writable};
 pub(crate) use owner::{Owner, lookup_owner};
 pub(crate) use parents::{Touched, only_modified};
 pub(crate) use resolve::resolve;
-pub(crate) use select::{Filter, Selection, select};
+pub(crate) use select::{Filter, Selection, select, select_exact};

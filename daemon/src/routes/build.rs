@@ -24,7 +24,7 @@ use cooper_registry::store::GcOptions;
 use cooper_runner::spec::NetworkMode;
 
 use crate::api::{ErrorDetail, Message, PruneBuildReport};
-use crate::engine::{Engine, PullingBases};
+use crate::engine::{Engine, GivenSecrets, PullingBases};
 use crate::error::{ApiError, ApiResult, json};
 use crate::http::auth::registry_config;
 use crate::http::body::BodyReader;
@@ -284,7 +284,8 @@ fn run(
         }
     };
     let send = |event| output.event(event);
-    let services = Services { bases };
+    let secrets = &GivenSecrets::default();
+    let services = Services { bases, secrets };
     match build::build(store, engine.exec_root(), &request, &services, &send, cancelled) {
         Ok(built) => {
             output.finished(&built);
