@@ -7,9 +7,14 @@
 )]
 
 mod cache;
+mod cache_mounts;
 mod cases;
+mod debug;
 mod failures;
 mod files;
+mod mounts;
+mod run_flags;
+mod secrets;
 mod world;
 
 use std::process::ExitCode;
@@ -31,7 +36,18 @@ fn main() -> ExitCode {
         println!("skipped: no /bin/busybox (package busybox-static)");
         return ExitCode::SUCCESS;
     }
-    let tests = [cases::TESTS, files::TESTS, cache::TESTS, failures::TESTS].concat();
+    let tests = [
+        cases::TESTS,
+        files::TESTS,
+        cache::TESTS,
+        failures::TESTS,
+        mounts::TESTS,
+        cache_mounts::TESTS,
+        run_flags::TESTS,
+        secrets::TESTS,
+        debug::TESTS,
+    ]
+    .concat();
     let trials = tests.into_iter().map(|(name, test)| {
         Trial::test(name, move || {
             test();

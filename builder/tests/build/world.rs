@@ -1,5 +1,6 @@
 //! A store with a busybox image, and the shortest way to build something with it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::symlink;
@@ -8,7 +9,7 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, OnceLock};
 
-use cooper_builder::build::{BaseImages, Built, Context, Error, Event, Request, Services, build};
+use cooper_builder::build::{BaseImages, Built, Context, Error, Event, Request, Secrets, Services, build};
 use cooper_registry::oci::{History, ImageConfig, Platform, RootFs, RunConfig};
 use cooper_registry::reference::ImageRef;
 use cooper_registry::store::{Image, Store};
@@ -22,6 +23,20 @@ pub(crate) const BASE_TIME: &str = "2020-01-02T03:04:05Z";
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) store: Store,
+    /// What `--secret` gave.
+    pub(crate) secrets: BTreeMap<String, Vec<u8>>,
+    /// What `--ssh` gave.
+    pub(crate) agents: BTreeMap<String, PathBuf>,
+}
+
+impl Secrets for World {
+    fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, String> {
+        Ok(self.secrets.get(id).cloned())
+    }
+
+    fn ssh_agent(&self, id: &str) -> Result<Option<PathBuf>, String> {
+        Ok(self.agents.get(id).cloned())
+    }
 }
 
 /// What a build gave and told.
@@ -49,7 +64,8 @@ fn busybox() -> &'static [u8] {
         fs::copy("/bin/busybox", dir.path().join("bin/busybox")).unwrap();
         for applet in [
             "sh", "cat", "ls", "echo", "sleep", "mkdir", "rm", "ln", "touch", "id", "pwd", "env", "true",
-            "false", "chmod", "chown", "hostname", "stat", "find", "sed", "date",
+            "false", "chmod", "chown", "hostname", "stat", "find", "sed", "date", "grep", "cp", "mv", "dd",
+            "test", "tty", "stty", "sort", "kill", "readlink",
         ] {
             symlink("busybox", dir.path().join("bin").join(applet)).unwrap();
         }
@@ -87,7 +103,12 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("context")).unwrap();
         let store = Store::open(&dir.path().join("store")).unwrap();
-        let world = Self { dir, store };
+        let world = Self {
+            dir,
+            store,
+            secrets: BTreeMap::new(),
+            agents: BTreeMap::new(),
+        };
         world.add_base(
             "busybox",
             RunConfig {
@@ -154,9 +175,25 @@ impl World {
     }
 
     pub(crate) fn run_cancellable(&self, request: &Request, cancelled: &AtomicBool) -> Outcome {
+        self.run_watched(request, cancelled, &|_| {})
+    }
+
+    /// `watch` sees each event as it comes.
+    pub(crate) fn run_watched(
+        &self,
+        request: &Request,
+        cancelled: &AtomicBool,
+        watch: &(dyn Fn(&Event) + Sync),
+    ) -> Outcome {
         let events = Mutex::new(Vec::new());
-        let sink = |event: Event| events.lock().unwrap().push(event);
-        let services = Services { bases: self };
+        let sink = |event: Event| {
+            watch(&event);
+            events.lock().unwrap().push(event);
+        };
+        let services = Services {
+            bases: self,
+            secrets: self,
+        };
         let result = build(
             &self.store,
             &self.exec_root(),
@@ -281,6 +318,7 @@ impl Outcome {
     pub(crate) fn error(&self) -> String {
         match &self.result {
             Ok(built) => panic!("built {built:?}"),
+            Err(Error::Run { excerpt, .. }) => excerpt.clone(),
             Err(error) => error.to_string(),
         }
     }

@@ -219,10 +219,7 @@ impl Prepared {
 }
 
 /// What a cache mount is found by.
-fn identity(
-    kind: &MountKind,
-    rootfs: &dyn Fn(usize) -> Option<Arc<RootFs>>,
-) -> Option<MountIdentity> {
+fn identity(kind: &MountKind, rootfs: &dyn Fn(usize) -> Option<Arc<RootFs>>) -> Option<MountIdentity> {
     let MountKind::Cache {
         namespace,
         id,
