@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use cooper_registry::store::Store;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::identity::MountIdentity;
@@ -134,8 +135,14 @@ impl CacheMounts {
     fn sweep(&self) -> Result<(), Error> {
         for name in names(&self.trash())? {
             let dir = self.trash().join(&name);
-            if Lock::attempt(&dir.join("lock"), false)?.is_some() {
-                remove(&dir)?;
+            match Lock::attempt(&dir.join("lock"), false) {
+                Ok(Some(_)) => remove(&dir)?,
+                // Whoever held it has just removed it.
+                Ok(None)
+                | Err(Error::File {
+                    errno: Errno::NOENT, ..
+                }) => {}
+                Err(error) => return Err(error),
             }
         }
         for key in names(&self.mounts())? {

@@ -47,7 +47,7 @@ fn files_and_variables() {
         ("id=s,uid=7", "stat -c '%a %u:%g' /run/secrets/s", "400 7:0\n"),
         (
             "id=s,env=TOKEN",
-            "sh -c 'echo $TOKEN; ls /run 2>/dev/null'",
+            "sh -c 'echo $TOKEN; ls /run 2>/dev/null; true'",
             "hunter2-SECRET\n",
         ),
         (
