@@ -13,8 +13,8 @@ use crate::build::Error;
 /// How soon a waiting build gets a freed mount, or notices that it is cancelled.
 const POLL: Duration = Duration::from_millis(20);
 
-/// `sharing=`
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// `sharing=`, the strictest last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Sharing {
     /// Any number of users at the same time.
     #[default]

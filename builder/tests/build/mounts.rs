@@ -270,7 +270,8 @@ fn keys() {
         request.shm_size = Some(1 << 20);
     };
     assert!(ran(first, &base));
-    let changes: [(&str, &dyn Fn(&mut Request), bool); 6] = [
+    type Change<'a> = (&'a str, &'a dyn Fn(&mut Request), bool);
+    let changes: [Change<'_>; 6] = [
         (
             "host address",
             &|request| request.extra_hosts[0].1 = "10.0.0.2".to_owned(),

@@ -30,6 +30,16 @@ pub(super) struct Prepared {
     agents: Vec<Agent>,
 }
 
+/// A cache mount that a RUN needs.
+struct Wanted {
+    /// Number of the first mount that has it.
+    number: usize,
+    identity: MountIdentity,
+    /// The strictest that is asked for.
+    sharing: Sharing,
+    made: Option<(u32, u32, u32)>,
+}
+
 impl Prepared {
     pub(super) fn new(
         environment: &Environment<'_>,
@@ -144,35 +154,31 @@ impl Prepared {
         sources: &Sources,
         rootfs: &dyn Fn(usize) -> Option<Arc<RootFs>>,
     ) -> Result<(), Error> {
-        let mut wanted: BTreeMap<String, (usize, MountIdentity, Sharing, Option<(u32, u32, u32)>)> =
-            BTreeMap::new();
+        let mut wanted: BTreeMap<String, Wanted> = BTreeMap::new();
         for (number, mount) in action.mounts.iter().enumerate() {
             if let MountKind::Cache { sharing, made, .. } = &mount.kind
                 && let Some(identity) = identity(&mount.kind, rootfs)
             {
-                let strictness = |sharing: Sharing| match sharing {
-                    Sharing::Shared => 0,
-                    Sharing::Private => 1,
-                    Sharing::Locked => 2,
+                let first = Wanted {
+                    number,
+                    sharing: *sharing,
+                    made: *made,
+                    identity: identity.clone(),
                 };
-                let entry = wanted
-                    .entry(identity.key())
-                    .or_insert((number, identity, *sharing, *made));
-                if strictness(*sharing) > strictness(entry.2) {
-                    entry.2 = *sharing;
-                }
+                let entry = wanted.entry(identity.key()).or_insert(first);
+                entry.sharing = entry.sharing.max(*sharing);
             }
         }
         if wanted.is_empty() {
             return Ok(());
         }
         let store = CacheMounts::open(environment.store)?;
-        for (key, (number, identity, sharing, made)) in wanted {
-            let fill = |path: &Path| match sources.get(number) {
+        for (key, wanted) in wanted {
+            let fill = |path: &Path| match sources.get(wanted.number) {
                 Some(source) => source.copy_to(environment, path),
-                None => empty_cache(path, made),
+                None => empty_cache(path, wanted.made),
             };
-            let cache = store.acquire(&identity, sharing, &fill, environment.stop)?;
+            let cache = store.acquire(&wanted.identity, wanted.sharing, &fill, environment.stop)?;
             self.caches.insert(key, cache);
         }
         Ok(())
