@@ -12,7 +12,7 @@ use crate::build::Error;
 use crate::cache::{Flight, Key, look_up, remember};
 use crate::dockerfile::Diagnostic;
 use crate::fetch::{Fetcher, Remote};
-use crate::plan::{Action, CopyAction, CopyFrom, CopySource, Source, Step, WorkdirAction};
+use crate::plan::{Action, CopyAction, CopyFrom, CopySource, RunAction, Source, Step, WorkdirAction};
 use crate::tree::{Assembly, Lowers, Owner, lookup_owner};
 
 /// A step's result.
@@ -59,17 +59,7 @@ pub(super) fn execute_step(
             cached: true,
             image: None,
         }),
-        Action::Run(action) => {
-            let mut key = with_clamp(environment, run::key(action, &parent));
-            let host = Platform::host();
-            let foreign = Some(&step.platform).filter(|platform| !platform.same_machine(&host));
-            key.add_some("foreign", foreign.map(Platform::to_string));
-            cached(environment, step, &parent, &key, step.no_cache, |snapshot| {
-                let possible = environment.emulation.check(&step.platform);
-                possible.map_err(Error::Source)?;
-                run::execute(environment, step.info.id, step.span, action, &parent, snapshot)
-            })
-        }
+        Action::Run(action) => run_step(environment, step, action, &parent, &input),
         Action::Workdir(action) => {
             let mut key = Key::new("WORKDIR");
             key.add("rootfs", parent.identity());
@@ -91,6 +81,63 @@ pub(super) fn execute_step(
             copy_step(environment, step, action, &parent, from.as_deref(), &source)
         }
     }
+}
+
+/// A RUN that mounts stages is found by what they are as a whole first, then by the contents of what it mounts.
+fn run_step(
+    environment: &Environment<'_>,
+    step: &Step,
+    action: &RunAction,
+    parent: &Arc<RootFs>,
+    input: &dyn Fn(usize) -> Option<Arc<RootFs>>,
+) -> Result<Done, Error> {
+    let identity = |step: usize| input(step).map(|rootfs| rootfs.identity());
+    let common = |key| with_platform(step, with_clamp(environment, key));
+    let quick = run::quick(environment, action, parent, &identity).map(common);
+    if let Some(quick) = quick.as_ref().filter(|_| !step.no_cache)
+        && let Some(done) = hit(environment, parent, quick)?
+    {
+        return Ok(done);
+    }
+    let sources = run::find(environment, action, input)?;
+    let key = common(run::key(environment, action, parent, &sources)?);
+    let run = run::Run {
+        step,
+        action,
+        parent,
+        sources: &sources,
+        input,
+    };
+    let done = cached(environment, step, parent, &key, step.no_cache, |snapshot| {
+        let possible = environment.emulation.check(&step.platform);
+        possible.map_err(Error::Source)?;
+        run::execute(environment, &run, snapshot)
+    })?;
+    if let Some(quick) = quick {
+        also_remember(environment, &quick, step, &done)?;
+    }
+    Ok(done)
+}
+
+/// Records a result under a second key.
+fn also_remember(environment: &Environment<'_>, key: &Key, step: &Step, done: &Done) -> Result<(), Error> {
+    if let Some(LayerRef {
+        diff_id,
+        created: Some(created),
+        ..
+    }) = done.rootfs.layers.last()
+    {
+        remember(environment.store, key, &step.info.name, diff_id, created)?;
+    }
+    Ok(())
+}
+
+/// What a program of another machine does is another result.
+fn with_platform(step: &Step, mut key: Key) -> Key {
+    let host = Platform::host();
+    let foreign = Some(&step.platform).filter(|platform| !platform.same_machine(&host));
+    key.add_some("foreign", foreign.map(Platform::to_string));
+    key
 }
 
 /// Layers clamped to a time are others than those that are not.
@@ -147,16 +194,8 @@ fn copy_step(
     let done = cached_layer(environment, step, parent, &key, step.no_cache, || {
         copy::execute(environment, action, &sources, parent)
     })?;
-    if let (
-        Some(quick),
-        Some(LayerRef {
-            diff_id,
-            created: Some(created),
-            ..
-        }),
-    ) = (quick, done.rootfs.layers.last())
-    {
-        remember(environment.store, &quick, &step.info.name, diff_id, created)?;
+    if let Some(quick) = quick {
+        also_remember(environment, &quick, step, &done)?;
     }
     Ok(done)
 }

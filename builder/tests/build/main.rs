@@ -9,15 +9,20 @@
 mod add_git;
 mod add_url;
 mod cache;
+mod cache_mounts;
 mod calls;
 mod cases;
 mod copy_flags;
+mod debug;
 mod failures;
 mod files;
 mod history;
+mod mounts;
 mod named;
 mod onbuild;
 mod platforms;
+mod run_flags;
+mod secrets;
 mod server;
 mod targets;
 mod world;
@@ -55,6 +60,11 @@ fn main() -> ExitCode {
         copy_flags::TESTS,
         add_url::TESTS,
         add_git::TESTS,
+        mounts::TESTS,
+        cache_mounts::TESTS,
+        run_flags::TESTS,
+        secrets::TESTS,
+        debug::TESTS,
     ]
     .concat();
     let trials = tests.into_iter().map(|(name, test)| {

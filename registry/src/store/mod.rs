@@ -26,6 +26,7 @@
 //!   locks/<layer>             exclusive: unpacking that layer
 //!   trash/<id>                being deleted
 //!   containers/               the engine's, not touched here
+//!   cache-mounts/             the builder's, not touched here, counted by `usage`
 //! ```
 //!
 //! # Lock rule
@@ -97,4 +98,5 @@ pub use lease::Lease;
 pub use snapshot::Snapshot;
 pub use types::{Backing, BlobInfo, CacheRecord, GcOptions, GcReport, Image, Layer, StoredManifest, Usage};
 pub use unpack::UnpackLimits;
+pub use usage::disk_usage;
 pub use write::{Attributes, LayerWriter, Node};

@@ -73,6 +73,8 @@ impl Plain {
                 let error = error.lines().next().unwrap_or_default();
                 self.end(*step, format!("ERROR: {error}"), at, &mut lines);
             }
+            // A terminal of its own takes over.
+            Event::Debug { .. } => self.release(at, &mut lines),
             Event::Warning { text } => {
                 self.leave(&mut lines);
                 self.gap(&mut lines);

@@ -77,6 +77,7 @@ impl Tty {
                 let step = self.started(*step, at);
                 step.state = State::Failed(at.saturating_sub(step.started));
             }
+            Event::Debug { .. } => {}
             Event::Warning { text } => self.warnings.push(text.clone()),
             Event::Image { id, names } => self.image = Some((id.clone(), names.clone())),
         }

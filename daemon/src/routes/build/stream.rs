@@ -89,7 +89,9 @@ impl Output {
                 }]
             }
             Event::Warning { text } => vec![format!("[Warning] {text}\n")],
-            Event::Done { .. } | Event::Failed { .. } | Event::Image { .. } => Vec::new(),
+            Event::Done { .. } | Event::Failed { .. } | Event::Image { .. } | Event::Debug { .. } => {
+                Vec::new()
+            }
         }
     }
 
