@@ -1,5 +1,7 @@
 //! What a build needs from the engine that runs it. Each seam has one implementation there and one in tests.
 
+use std::path::PathBuf;
+
 use cooper_registry::oci::Platform;
 use cooper_registry::reference::ImageRef;
 use cooper_registry::store::Image;
@@ -13,11 +15,28 @@ pub trait BaseImages: Sync {
     fn resolve(&self, name: &ImageRef, platform: &Platform, always_pull: bool) -> Result<Image, String>;
 }
 
+/// Secrets and ssh agents that the client offers to RUN.
+pub trait Secrets: Sync {
+    /// Value of the secret `id`; `None` when the client does not offer it.
+    ///
+    /// # Errors
+    /// Why it cannot be had, for people; never with its value.
+    fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, String>;
+
+    /// A unix socket on this host where the ssh agent `id` answers; `None` when the client does not offer it.
+    ///
+    /// # Errors
+    /// Why it cannot be had, for people.
+    fn ssh_agent(&self, id: &str) -> Result<Option<PathBuf>, String>;
+}
+
 /// Everything that a build asks of its engine.
 #[derive(Clone, Copy)]
 pub struct Services<'a> {
     /// Where FROM and `COPY --from` find images.
     pub bases: &'a dyn BaseImages,
+    /// What `RUN --mount=type=secret` and `type=ssh` get.
+    pub secrets: &'a dyn Secrets,
 }
 
 impl std::fmt::Debug for Services<'_> {

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, OnceLock};
 
-use cooper_builder::build::{BaseImages, Built, Context, Error, Event, Request, Services, build};
+use cooper_builder::build::{BaseImages, Built, Context, Error, Event, Request, Secrets, Services, build};
 use cooper_registry::oci::{History, ImageConfig, Platform, RootFs, RunConfig};
 use cooper_registry::reference::ImageRef;
 use cooper_registry::store::{Image, Store};
@@ -35,6 +35,16 @@ impl BaseImages for World {
         self.store
             .image(&name.to_string())
             .map_err(|error| error.to_string())
+    }
+}
+
+impl Secrets for World {
+    fn secret(&self, _id: &str) -> Result<Option<Vec<u8>>, String> {
+        Ok(None)
+    }
+
+    fn ssh_agent(&self, _id: &str) -> Result<Option<PathBuf>, String> {
+        Ok(None)
     }
 }
 
@@ -156,7 +166,10 @@ impl World {
     pub(crate) fn run_cancellable(&self, request: &Request, cancelled: &AtomicBool) -> Outcome {
         let events = Mutex::new(Vec::new());
         let sink = |event: Event| events.lock().unwrap().push(event);
-        let services = Services { bases: self };
+        let services = Services {
+            bases: self,
+            secrets: self,
+        };
         let result = build(
             &self.store,
             &self.exec_root(),

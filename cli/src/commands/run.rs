@@ -14,11 +14,11 @@ pub(super) async fn run(client: &Client, args: RunArgs) -> Result {
     let built;
     let (image, command) = match &args.build {
         Some(directory) => {
-            let options = build::Options::for_run(&args, directory);
-            built = build::build(client, &options)
+            let order = build::Order::for_run(&args, directory)?;
+            built = build::build(client, order, &mut Signals::ending()?)
                 .await
                 .map_err(|failure| failure.with_code(ENGINE_ERROR))?;
-            (built.id.as_str(), &args.rest[..])
+            (built.id(), &args.rest[..])
         }
         None => match args.rest.split_first() {
             Some((image, command)) => (image.as_str(), command),

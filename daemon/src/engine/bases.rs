@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use cooper_builder::build::BaseImages;
-use cooper_registry::client::Credentials;
-use cooper_registry::oci::Platform;
+use cooper_builder::build::{BaseImages, Event};
+use cooper_registry::client::{Credentials, Progress};
+use cooper_registry::oci::{Descriptor, Platform};
 use cooper_registry::reference::ImageRef;
 use cooper_registry::store::{self, Image};
 use tokio::runtime::Handle;
@@ -12,16 +12,17 @@ use tokio::runtime::Handle;
 use super::Engine;
 
 /// Pulls what is missing with the build's credentials.
-#[derive(Debug)]
-pub(crate) struct PullingBases {
+pub(crate) struct PullingBases<'a> {
     pub(crate) engine: Engine,
     /// By registry host.
     pub(crate) credentials: BTreeMap<String, Credentials>,
     /// The runtime that drives the client's sockets; the builder's threads are outside of it.
     pub(crate) runtime: Handle,
+    /// Where the progress of a pull goes.
+    pub(crate) events: &'a (dyn Fn(Event) + Send + Sync),
 }
 
-impl BaseImages for PullingBases {
+impl BaseImages for PullingBases<'_> {
     fn resolve(&self, name: &ImageRef, platform: &Platform, always_pull: bool) -> Result<Image, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let store = self.engine.store().map_err(|error| text(&error))?;
@@ -39,9 +40,44 @@ impl BaseImages for PullingBases {
             .cloned()
             .unwrap_or(Credentials::Anonymous);
         let client = self.engine.client().map_err(|error| text(&error))?;
+        let task = format!("pulling {}", name.familiar());
+        let report = |progress| {
+            if let Some(event) = event(&task, progress) {
+                (self.events)(event);
+            }
+        };
         self.runtime
-            .block_on(client.pull(name, platform, credentials, &|_| {}))
+            .block_on(client.pull(name, platform, credentials, &report))
             .map_err(|error| format!("failed to pull {}: {error}", name.familiar()))?;
+        (self.events)(Event::Progress {
+            task,
+            item: String::new(),
+            status: "done".to_owned(),
+            current: 0,
+            total: 0,
+        });
         store.image(&name.to_string()).map_err(|error| text(&error))
     }
+}
+
+/// A pull's report as an event; none for what is not worth a line.
+fn event(task: &str, progress: Progress) -> Option<Event> {
+    let (item, status, current, total) = match progress {
+        Progress::Resolving => (String::new(), "resolving", 0, 0),
+        Progress::Downloading { blob, done } => (short(&blob), "downloading", done, blob.size),
+        Progress::Unpacking(blob) => (short(&blob), "unpacking", 0, 0),
+        Progress::Done(blob) => (short(&blob), "done", blob.size, blob.size),
+        _ => return None,
+    };
+    Some(Event::Progress {
+        task: task.to_owned(),
+        item,
+        status: status.to_owned(),
+        current,
+        total,
+    })
+}
+
+fn short(blob: &Descriptor) -> String {
+    blob.digest.short().to_owned()
 }
