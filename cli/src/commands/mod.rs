@@ -22,6 +22,7 @@ mod prune;
 mod ps;
 mod pull;
 mod registry;
+mod rerun;
 mod rmi;
 mod run;
 mod save;

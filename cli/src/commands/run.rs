@@ -2,7 +2,7 @@
 
 use super::create::{self, usage};
 use super::foreground::{Attachment, start, start_failure};
-use super::{build, print};
+use super::{build, print, rerun};
 use crate::args::create::RunArgs;
 use crate::client::Client;
 use crate::failure::{ENGINE_ERROR, Failure, Result};
@@ -13,6 +13,7 @@ use crate::settings::container;
 pub(super) async fn run(client: &Client, args: RunArgs) -> Result {
     let built;
     let (image, command) = match &args.build {
+        Some(directory) if args.watch => return rerun::run(client, &args, directory).await,
         Some(directory) => {
             let order = build::Order::for_run(&args, directory)?;
             built = build::build(client, order, &mut Signals::ending()?)

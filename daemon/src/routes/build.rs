@@ -6,6 +6,7 @@ mod classic;
 mod course;
 mod own;
 mod parts;
+mod remote;
 mod text;
 
 use axum::Router;

@@ -160,19 +160,19 @@ fn inside(directory: &Path, file: &Path) -> Result<Option<String>> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let parent = parent.canonicalize().map_err(|error| unreadable(file, &error))?;
-    let absolute = parent.join(file.file_name().unwrap_or_default());
-    if let Err(error) = std::fs::symlink_metadata(&absolute) {
+    let missing = |error: io::Error| {
         let failure = unreadable(file, &error);
         let guess = directory.join(file);
-        return Err(match guess.is_file() {
-            true => failure.hint(format!(
-                "the path is not relative to the context: did you mean {}?",
-                guess.display()
-            )),
-            false => failure,
-        });
-    }
+        if guess.is_file() {
+            let guess = guess.display();
+            failure.hint(format!("the path is not relative to the context: did you mean {guess}?"))
+        } else {
+            failure
+        }
+    };
+    let parent = parent.canonicalize().map_err(missing)?;
+    let absolute = parent.join(file.file_name().unwrap_or_default());
+    std::fs::symlink_metadata(&absolute).map_err(missing)?;
     let inside = absolute.strip_prefix(directory).ok().and_then(Path::to_str);
     Ok(inside.map(str::to_owned))
 }

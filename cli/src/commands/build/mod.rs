@@ -17,3 +17,4 @@ mod watch;
 pub(super) use call::build;
 pub(super) use order::Order;
 pub(super) use verb::run;
+pub(super) use watch::Watcher;

@@ -207,10 +207,11 @@ impl Order {
         Ok((call, parts))
     }
 
-    /// What `--watch` watches; none when the context is not on this machine.
-    pub(in crate::commands) fn watched(&self) -> Option<Watched> {
+    /// What `--watch` watches; an error when the context is not a directory on this machine.
+    pub(in crate::commands) fn watched(&self) -> Result<Watched> {
         let Files::Directory(root) = &self.source.files else {
-            return None;
+            let why = "--watch needs a context directory: nothing can be watched on stdin or elsewhere";
+            return Err(usage(why.to_owned()));
         };
         let inside = self.source.dockerfile == Dockerfile::Inside;
         let mut trees = vec![Tree {
@@ -227,7 +228,7 @@ impl Order {
                 });
             }
         }
-        Some(Watched {
+        Ok(Watched {
             trees,
             dockerfile: self.source.outside.clone(),
         })

@@ -5,7 +5,6 @@ use super::watch::Watcher;
 use super::{Order, build};
 use crate::args::build::{BuildArgs, ProgressMode};
 use crate::client::Client;
-use crate::commands::create::usage;
 use crate::commands::print;
 use crate::failure::{Failure, Result};
 use crate::session::Signals;
@@ -37,14 +36,8 @@ async fn watch(client: &Client, args: &BuildArgs) -> Result {
     let mut built_once = false;
     loop {
         let order = Order::new(args)?;
-        let Some(files) = order.watched() else {
-            return Err(usage(
-                "--watch needs a context directory: there is nothing to watch on stdin or elsewhere"
-                    .to_owned(),
-            ));
-        };
         // Before the build, so that no change is missed.
-        let mut watcher = Watcher::start(files)?;
+        let mut watcher = Watcher::start(order.watched()?)?;
         let changed = {
             let build = build(client, order, &mut signals);
             tokio::pin!(build);

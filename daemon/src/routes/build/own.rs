@@ -11,7 +11,7 @@ use cooper_builder::build::{Built, CacheLocation, Error, Event};
 use zeroize::Zeroizing;
 
 use super::course::{self, Job, Tell};
-use super::parts;
+use super::{parts, remote};
 use crate::api::{
     BUILD_VERSION, BuildCall, BuildDoor, BuildFailure, BuildLine, BuildResult, ImageResult, MAX_BUILD_CALL,
     MAX_SECRET,
@@ -61,6 +61,15 @@ pub(super) async fn build(State(engine): State<Engine>, request: Request) -> Res
             parts::unpack(&mut body, &call.parts, place, cancelled)?;
         }
         parts::settle(&mut call.request, &call.parts, place.as_deref(), shares_files)?;
+        if let Some(url) = &call.dockerfile_url {
+            let fetched = runtime.block_on(async {
+                tokio::select! {
+                    fetched = remote::dockerfile(url) => fetched,
+                    () = tell.lines.closed() => Err(ApiError::internal("build cancelled")),
+                }
+            });
+            call.request.dockerfile = Some(fetched?);
+        }
         if let Some(dockerfile) = call.dockerfile {
             call.request.dockerfile = Some(dockerfile.0.to_vec());
         }
