@@ -141,7 +141,10 @@ async fn stop(client: &Client, args: &RunArgs, running: Option<Running<'_>>) -> 
     let Some(Running { id, session }) = running else {
         return Ok(());
     };
-    let grace = args.flags.stop_timeout.and_then(|seconds| u64::try_from(seconds).ok());
+    let grace = args
+        .flags
+        .stop_timeout
+        .and_then(|seconds| u64::try_from(seconds).ok());
     let path = format!("/containers/{id}/stop");
     let stopping = client.act(&path, Payload::Empty);
     // Its last words are shown meanwhile.
@@ -152,7 +155,10 @@ async fn stop(client: &Client, args: &RunArgs, running: Option<Running<'_>>) -> 
     {
         return Err(error.into());
     }
-    match client.delete(&query(&format!("/containers/{id}"), &[("force", "1")])).await {
+    match client
+        .delete(&query(&format!("/containers/{id}"), &[("force", "1")]))
+        .await
+    {
         Ok(_) => Ok(()),
         // One with --rm is gone already.
         Err(error) if error.is_not_found() || args.flags.rm => Ok(()),

@@ -7,6 +7,9 @@
 )]
 
 mod build;
+mod build_classic;
+mod build_contexts;
+mod build_course;
 mod clients;
 mod crash;
 mod daemon;
@@ -28,6 +31,9 @@ fn main() -> ExitCode {
         run::TESTS,
         image::TESTS,
         build::TESTS,
+        build_classic::TESTS,
+        build_contexts::TESTS,
+        build_course::TESTS,
         crash::TESTS,
         daemon::TESTS,
         clients::TESTS,

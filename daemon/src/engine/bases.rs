@@ -41,16 +41,23 @@ impl BaseImages for PullingBases<'_> {
             .unwrap_or(Credentials::Anonymous);
         let client = self.engine.client().map_err(|error| text(&error))?;
         let task = format!("pulling {}", name.familiar());
-        let report = |progress| {
+        let (send, reports) = std::sync::mpsc::channel();
+        // Called while the runtime runs, where nothing may wait for a slow client.
+        let report = move |progress| {
             if let Some(event) = event(&task, progress) {
-                (self.events)(event);
+                // The receiver outlives the pull.
+                let _ = send.send(event);
             }
         };
-        self.runtime
-            .block_on(client.pull(name, platform, credentials, &report))
-            .map_err(|error| format!("failed to pull {}: {error}", name.familiar()))?;
+        let pulled = std::thread::scope(|scope| {
+            scope.spawn(|| reports.into_iter().for_each(self.events));
+            // Takes the sender along, so that the reports end with the pull.
+            self.runtime
+                .block_on(async move { client.pull(name, platform, credentials, &report).await })
+        });
+        pulled.map_err(|error| format!("failed to pull {}: {error}", name.familiar()))?;
         (self.events)(Event::Progress {
-            task,
+            task: format!("pulling {}", name.familiar()),
             item: String::new(),
             status: "done".to_owned(),
             current: 0,

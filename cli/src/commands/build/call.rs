@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cooper_daemon::api::{BUILD_VERSION, BuildDoor, BuildFailure, BuildResult};
-use cooper_daemon::build::Event;
+use cooper_daemon::build::{Event, StepInfo};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -52,12 +52,47 @@ async fn send(client: &Client, order: Order) -> Result<Built> {
     let payload = Payload::Stream("application/vnd.cooper.build", body);
     let lines = client.stream("/cooper/build", payload, &headers).await?;
     let mut view = View::new(progress);
-    match follow(lines, &mut view).await? {
+    let mut steps = Steps::default();
+    match follow(lines, &mut view, &mut steps).await? {
         Ok(built) => Ok(built),
-        Err(failed) if failed.code.is_some() && !debugs => {
-            Err(Failure::new(failed.message).hint(debug_command(std::env::args())))
+        Err(failed) => {
+            let failure = Failure::new(steps.describe(&failed.message));
+            Err(if failed.code.is_some() && !debugs {
+                failure.hint(debug_command(std::env::args()))
+            } else {
+                failure
+            })
         }
-        Err(failed) => Err(Failure::new(failed.message)),
+    }
+}
+
+/// Which step failed, for the message at the end.
+#[derive(Debug, Default)]
+struct Steps {
+    steps: Vec<StepInfo>,
+    failed: Option<usize>,
+}
+
+impl Steps {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Plan { steps } => self.steps.clone_from(steps),
+            Event::Failed { step, .. } => {
+                self.failed.get_or_insert(*step);
+            }
+            _ => {}
+        }
+    }
+
+    /// The engine's message below the step's name.
+    fn describe(&self, message: &str) -> String {
+        let failed = self
+            .failed
+            .and_then(|id| self.steps.iter().find(|step| step.id == id));
+        match failed {
+            Some(step) => format!("step {} failed\n{message}", step.name),
+            None => message.strip_prefix("error: ").unwrap_or(message).to_owned(),
+        }
     }
 }
 
@@ -108,7 +143,11 @@ enum Line {
 }
 
 /// Shows the stream until it ends. The inner result is the engine's.
-async fn follow(mut lines: Lines, view: &mut View) -> Result<std::result::Result<Built, BuildFailure>> {
+async fn follow(
+    mut lines: Lines,
+    view: &mut View,
+    steps: &mut Steps,
+) -> Result<std::result::Result<Built, BuildFailure>> {
     let started = Instant::now();
     let mut ticks = tokio::time::interval(FRAME);
     let result = loop {
@@ -129,6 +168,7 @@ async fn follow(mut lines: Lines, view: &mut View) -> Result<std::result::Result
             Line::Event(value) => {
                 // A newer engine tells more; what is not known here cannot be shown.
                 if let Ok(event) = serde_json::from_value::<Event>(value) {
+                    steps.event(&event);
                     view.event(&event, started.elapsed())?;
                 }
             }

@@ -165,7 +165,9 @@ fn inside(directory: &Path, file: &Path) -> Result<Option<String>> {
         let guess = directory.join(file);
         if guess.is_file() {
             let guess = guess.display();
-            failure.hint(format!("the path is not relative to the context: did you mean {guess}?"))
+            failure.hint(format!(
+                "the path is not relative to the context: did you mean {guess}?"
+            ))
         } else {
             failure
         }

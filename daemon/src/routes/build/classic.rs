@@ -143,9 +143,10 @@ fn check_version(query: &Query) -> ApiResult<()> {
         }
         other => return Err(ApiError::bad(format!("invalid version {other}"))),
     }
-    if query
-        .json::<Option<Vec<String>>>("securityopt")?
-        .is_some_and(|options| !options.is_empty())
+    let options = query.all("securityopt");
+    if options
+        .into_iter()
+        .any(|option| !matches!(option, "" | "[]" | "null"))
     {
         return Err(ApiError::bad(
             "The daemon on this platform does not support setting security options on build",

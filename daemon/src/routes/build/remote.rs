@@ -11,7 +11,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Fetches it; redirections are followed, up to ten.
 pub(super) async fn dockerfile(url: &str) -> ApiResult<Vec<u8>> {
-    let failed = |why: &dyn std::fmt::Display| ApiError::bad(format!("failed to fetch the Dockerfile {url}: {why}"));
+    let failed =
+        |why: &dyn std::fmt::Display| ApiError::bad(format!("failed to fetch the Dockerfile {url}: {why}"));
     let mut client = reqwest::Client::builder().timeout(PATIENCE).http1_only();
     client = client.user_agent(concat!("cooper/", env!("CARGO_PKG_VERSION")));
     let client = client.build().map_err(|error| failed(&root_cause(&error)))?;
@@ -21,7 +22,11 @@ pub(super) async fn dockerfile(url: &str) -> ApiResult<Vec<u8>> {
         return Err(failed(&format!("the server answered {}", response.status())));
     }
     let mut content = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| failed(&root_cause(&error)))? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| failed(&root_cause(&error)))?
+    {
         if content.len() + chunk.len() > MAX_SOURCE {
             return Err(failed(&format!("longer than {MAX_SOURCE} bytes")));
         }
