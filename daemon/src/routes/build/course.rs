@@ -55,7 +55,7 @@ pub(super) async fn answer<T: Serialize + From<ApiError> + Send + 'static>(
     let hang_up = async move {
         lines.closed().await;
         cancelled.store(true, Ordering::Relaxed);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::spawn(async move {
         tokio::select! {
