@@ -214,7 +214,7 @@ fn hostile_requests(world: &World) {
         ),
         (part, b"", "failed to read the build context"),
         (part, b"\xff\xff\xff\xff", "a chunk of 4294967295 bytes"),
-        (part, b"\0\0\0\x04abcd\0\0\0\0", "failed to read dockerfile"),
+        (part, b"\0\0\0\x04abcd\0\0\0\0", "failed to read entire block"),
         (
             r#"{"request": {"targets": []}}"#,
             b"",
