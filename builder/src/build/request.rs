@@ -82,6 +82,9 @@ pub struct Request {
     pub dockerfile_name: String,
     /// Bytes of the Dockerfile; `None` reads it from the context.
     pub dockerfile: Option<Vec<u8>>,
+    /// Bytes of the ignore file for the context when it lies beside a Dockerfile outside of it; `None` looks in the
+    /// context.
+    pub ignore: Option<Vec<u8>>,
     /// `--build-arg`. A `None` value takes it from nowhere (docker's `--build-arg NAME` was resolved by the client).
     pub build_args: BTreeMap<String, Option<String>>,
     /// What to build; at least one.
@@ -143,6 +146,7 @@ impl Default for Request {
             named_contexts: BTreeMap::new(),
             dockerfile_name: "Dockerfile".to_owned(),
             dockerfile: None,
+            ignore: None,
             build_args: BTreeMap::new(),
             targets: vec![Target::default()],
             platforms: Vec::new(),
@@ -231,6 +235,19 @@ pub enum Event {
     Warning {
         /// For people; may have several lines.
         text: String,
+    },
+    /// Something outside of the steps goes on: an image is pulled, a result is exported or pushed.
+    Progress {
+        /// What goes on, in the same words for all of its reports: `pulling busybox:latest`.
+        task: String,
+        /// Which part of it, such as a layer's short digest; empty for the whole.
+        item: String,
+        /// `downloading`; `done` ends the part, or the whole.
+        status: String,
+        /// Bytes so far; 0 when they are not counted.
+        current: u64,
+        /// Bytes in all; 0 when that is not known.
+        total: u64,
     },
     /// The image is in the store.
     Image {

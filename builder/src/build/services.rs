@@ -1,5 +1,6 @@
 //! What a build needs from the engine that runs it. Each seam has one implementation there and one in tests.
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use cooper_registry::oci::Platform;
@@ -22,11 +23,28 @@ pub trait BaseImages: Sync {
     ) -> Result<Image, String>;
 }
 
+/// Secrets and ssh agents that the client offers to RUN.
+pub trait Secrets: Sync {
+    /// Value of the secret `id`; `None` when the client does not offer it.
+    ///
+    /// # Errors
+    /// Why it cannot be had, for people; never with its value.
+    fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, String>;
+
+    /// A unix socket on this host where the ssh agent `id` answers; `None` when the client does not offer it.
+    ///
+    /// # Errors
+    /// Why it cannot be had, for people.
+    fn ssh_agent(&self, id: &str) -> Result<Option<PathBuf>, String>;
+}
+
 /// Everything that a build asks of its engine.
 #[derive(Clone, Copy)]
 pub struct Services<'a> {
     /// Where FROM and `COPY --from` find images.
     pub bases: &'a dyn BaseImages,
+    /// What `RUN --mount=type=secret` and `type=ssh` get.
+    pub secrets: &'a dyn Secrets,
 }
 
 impl std::fmt::Debug for Services<'_> {

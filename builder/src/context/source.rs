@@ -24,13 +24,19 @@ pub(crate) struct ContextFiles {
 impl ContextFiles {
     /// Opens a context; none for [`Context::Empty`].
     ///
-    /// The ignore file is `<Dockerfile>.dockerignore` beside the Dockerfile, or `.dockerignore` at the root.
+    /// The ignore file is the one of the request, else `<Dockerfile>.dockerignore` beside a Dockerfile of the context, else
+    /// `.dockerignore` at the root.
     pub(crate) fn open(request: &Request) -> Result<Option<Self>, Error> {
         let Context::Directory(path) = &request.context else {
             return Ok(None);
         };
         let root = RootHandle::open_host(path)?;
-        let ignore = read_ignore(&root, &request.dockerfile_name)?;
+        let inside = request.dockerfile.is_none();
+        let dockerfile = inside.then_some(request.dockerfile_name.as_str());
+        let ignore = match &request.ignore {
+            Some(text) => parse_ignore(format!("{}.dockerignore", request.dockerfile_name), text)?,
+            None => read_ignore(&root, dockerfile)?,
+        };
         Ok(Some(Self { root, ignore }))
     }
 
@@ -58,9 +64,10 @@ impl ContextFiles {
     }
 }
 
-pub(super) fn read_ignore(root: &RootHandle, dockerfile: &str) -> Result<Option<Patterns>, Error> {
-    let names = [format!("{dockerfile}.dockerignore"), ".dockerignore".to_owned()];
-    read_first_ignore(root, names)
+/// The patterns of `<dockerfile>.dockerignore`, or of `.dockerignore`.
+pub(super) fn read_ignore(root: &RootHandle, dockerfile: Option<&str>) -> Result<Option<Patterns>, Error> {
+    let beside = dockerfile.map(|name| format!("{name}.dockerignore"));
+    read_first_ignore(root, beside.into_iter().chain([".dockerignore".to_owned()]))
 }
 
 /// The patterns of the first of these files that is there.
@@ -70,14 +77,7 @@ fn read_first_ignore(
 ) -> Result<Option<Patterns>, Error> {
     for name in names {
         match read(root, Path::new(&name), MAX_IGNORE) {
-            Ok(text) => {
-                let patterns = Patterns::parse(&text);
-                let patterns = patterns.map_err(|error| Error::Ignore {
-                    name,
-                    reason: error.to_string(),
-                })?;
-                return Ok(Some(patterns).filter(|patterns| !patterns.is_empty()));
-            }
+            Ok(text) => return parse_ignore(name, &text),
             Err(Errno::NOENT | Errno::NOTDIR) => {}
             Err(errno) => {
                 let reason = why(errno);
@@ -86,6 +86,14 @@ fn read_first_ignore(
         }
     }
     Ok(None)
+}
+
+pub(super) fn parse_ignore(name: String, text: &[u8]) -> Result<Option<Patterns>, Error> {
+    let patterns = Patterns::parse(text).map_err(|error| Error::Ignore {
+        name,
+        reason: error.to_string(),
+    })?;
+    Ok(Some(patterns).filter(|patterns| !patterns.is_empty()))
 }
 
 /// Name and bytes of the Dockerfile. Where the default name is asked for and missing, `dockerfile` is taken, as BuildKit

@@ -229,7 +229,10 @@ fn slow_base() {
         &world.store,
         &world.exec_root(),
         &request,
-        &Services { bases: &world },
+        &Services {
+            bases: &world,
+            secrets: &world,
+        },
         &sink,
         &cancelled,
     );

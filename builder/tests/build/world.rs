@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use cooper_builder::build::{BaseImages, Built, Context, Error, Event, Request, Services, StepInfo, build};
+use cooper_builder::build::{
+    BaseImages, Built, Context, Error, Event, Request, Secrets, Services, StepInfo, build,
+};
 use cooper_registry::digest::Digest;
 use cooper_registry::oci::{History, ImageConfig, Platform, RootFs, RunConfig};
 use cooper_registry::reference::ImageRef;
@@ -51,6 +53,16 @@ impl BaseImages for World {
         self.store
             .image_for(&text, platform)
             .map_err(|error| error.to_string())
+    }
+}
+
+impl Secrets for World {
+    fn secret(&self, _id: &str) -> Result<Option<Vec<u8>>, String> {
+        Ok(None)
+    }
+
+    fn ssh_agent(&self, _id: &str) -> Result<Option<PathBuf>, String> {
+        Ok(None)
     }
 }
 
@@ -177,7 +189,10 @@ impl World {
     pub(crate) fn run_cancellable(&self, request: &Request, cancelled: &AtomicBool) -> Outcome {
         let events = Mutex::new(Vec::new());
         let sink = |event: Event| events.lock().unwrap().push(event);
-        let services = Services { bases: self };
+        let services = Services {
+            bases: self,
+            secrets: self,
+        };
         let result = build(
             &self.store,
             &self.exec_root(),

@@ -8,6 +8,9 @@
 
 mod account;
 mod build;
+mod build_classic;
+mod build_contexts;
+mod build_course;
 mod clients;
 mod crash;
 mod daemon;
@@ -33,6 +36,9 @@ fn main() -> ExitCode {
         run::TESTS,
         image::TESTS,
         build::TESTS,
+        build_classic::TESTS,
+        build_contexts::TESTS,
+        build_course::TESTS,
         crash::TESTS,
         daemon::TESTS,
         events::TESTS,
