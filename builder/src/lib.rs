@@ -6,6 +6,7 @@
 pub mod build;
 pub mod context;
 pub mod dockerfile;
+pub mod export;
 pub mod ignore;
 
 mod cache;

@@ -4,18 +4,20 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use cooper_registry::oci::{ImageConfig, Platform};
 use cooper_registry::reference::ImageRef;
 use cooper_registry::store::{Image, Store};
 
 use super::error::Error;
-use super::request::{Built, BuiltImage, Event, Request};
+use super::request::{Built, BuiltImage, Event, Request, StepInfo};
 use super::services::Services;
 use crate::context::{ContextFiles, DigestCache, read_dockerfile};
 use crate::dockerfile::{Diagnostic, Dockerfile, lint, parse};
 use crate::exec::{Environment, Events, Outcome, execute, finish_image};
-use crate::plan::{Globals, Graph, Plan, Source, evaluate, outline, unused_build_args};
+use crate::export::{Facts, Finished, Material, Publisher, StepFact, check_options, is_work};
+use crate::plan::{Action, Globals, Graph, Plan, Source, evaluate, outline, unused_build_args};
 
 /// Runs the build. Blocking; spawns its own worker threads; returns when the image is durable and named, or nothing is
 /// left behind.
@@ -35,6 +37,8 @@ pub fn build(
     cancelled: &AtomicBool,
 ) -> Result<Built, Error> {
     let request = &with_epoch(request)?;
+    let begun = jiff::Timestamp::now();
+    check_options(request)?;
     let context = ContextFiles::open(request)?;
     let (name, bytes) = read_dockerfile(request, context.as_ref())?;
     let source = Source {
@@ -53,7 +57,16 @@ pub fn build(
         });
     }
     let steps = outline(&dockerfile, &graph);
-    events(Event::Plan { steps: steps.clone() });
+    let mut shown = steps.clone();
+    let export_step = steps.len();
+    if is_work(request) {
+        shown.push(StepInfo {
+            id: export_step,
+            name: "exporting to image".to_owned(),
+            line: 0,
+        });
+    }
+    events(Event::Plan { steps: shown });
     let images = resolve_images(request, &graph, &source, services, cancelled)?;
     let configs: Vec<&ImageConfig> = images.iter().map(|image| &image.config).collect();
     let plan = evaluate(request, &dockerfile, source, &globals, &graph, &configs, steps)?;
@@ -85,7 +98,27 @@ pub fn build(
         digests.save(store)?;
     }
     let outcome = outcome?;
-    let built = export(store, request, &plan, &outcome)?;
+    if cancelled.load(Ordering::Relaxed) {
+        return Err(Error::Cancelled);
+    }
+    let facts = facts(request, &graph, &images, &plan, &outcome, &source, begun);
+    let publisher = Publisher {
+        store,
+        lease: &lease,
+        request,
+        registries: services.registries,
+        empty: &empty,
+        tell: &|text| {
+            events(Event::Output {
+                step: export_step,
+                stderr: false,
+                text,
+            });
+        },
+    };
+    let built = as_step(is_work(request).then_some(export_step), events, || {
+        export(&publisher, &plan, &outcome, facts)
+    })?;
     for built in &built.images {
         events(Event::Image {
             id: built.image.to_string(),
@@ -170,20 +203,97 @@ fn resolve_images(
     Ok(images)
 }
 
-fn export(store: &Store, request: &Request, plan: &Plan, outcome: &Outcome) -> Result<Built, Error> {
+/// Runs the export as a step of the progress, if it is worth one.
+fn as_step<T>(
+    step: Option<usize>,
+    events: Events<'_>,
+    run: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let Some(step) = step else { return run() };
+    let started = Instant::now();
+    events(Event::Started { step });
+    let result = run();
+    match &result {
+        Ok(_) => {
+            let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            events(Event::Done { step, millis });
+        }
+        Err(error) => events(Event::Failed {
+            step,
+            error: error.to_string(),
+        }),
+    }
+    result
+}
+
+/// What provenance tells of the build.
+fn facts(
+    request: &Request,
+    graph: &Graph,
+    images: &[Image],
+    plan: &Plan,
+    outcome: &Outcome,
+    source: &Source<'_>,
+    begun: jiff::Timestamp,
+) -> Facts {
+    let materials = graph
+        .images
+        .iter()
+        .zip(images)
+        .map(|((name, _), image)| Material::Image {
+            name: name.clone(),
+            digest: image.id.clone(),
+            platform: Platform::host(),
+        });
+    let steps = plan.steps.iter().map(|step| {
+        let result = outcome.results.get(&step.info.id);
+        let layers = result.map(|rootfs| rootfs.layers.as_slice()).unwrap_or_default();
+        // A base image's layers are all its own; of other steps only the last one is.
+        let own = match step.action {
+            Action::Base(_) => layers,
+            Action::Nothing => &[],
+            _ => &layers[layers.len().saturating_sub(1)..],
+        };
+        StepFact {
+            name: step.info.name.clone(),
+            line: step.info.line,
+            layers: own.iter().map(|layer| layer.diff_id.to_string()).collect(),
+        }
+    });
+    Facts {
+        started: Some(begun),
+        dockerfile_name: source.name.to_owned(),
+        dockerfile: source.bytes.to_vec(),
+        stage: request.target().map(str::to_owned),
+        materials: materials.collect(),
+        steps: steps.collect(),
+    }
+}
+
+fn export(publisher: &Publisher<'_>, plan: &Plan, outcome: &Outcome, facts: Facts) -> Result<Built, Error> {
+    let request = publisher.request;
     let empty = crate::exec::RootFs::default();
     let rootfs = plan.target.rootfs.and_then(|step| outcome.results.get(&step));
     let rootfs = rootfs.map_or(&empty, |rootfs| rootfs);
     let created = |step: usize| outcome.results.get(&step)?.layers.last()?.created.clone();
     let config = finish_image(&plan.target, rootfs, &created, request)?;
-    let layers: Vec<_> = rootfs
-        .layers
-        .iter()
-        .map(|layer| layer.descriptor.clone())
-        .collect();
+    let layers = rootfs.layers.iter().map(|layer| layer.descriptor.clone());
     let names = request.targets.first().map(|target| target.names.clone());
     let names = names.unwrap_or_default();
-    let image = store.put_image(&config, &layers, &names)?;
+    let finished = Finished {
+        platform: Platform {
+            architecture: config.architecture.clone(),
+            os: config.os.clone(),
+            os_version: config.os_version.clone(),
+            variant: config.variant.clone(),
+        },
+        layers: layers.collect(),
+        base_layers: plan.target.base_layers,
+        lowers: rootfs.lowers.clone(),
+        config,
+        facts,
+    };
+    let image = publisher.publish(vec![finished], &names)?;
     Ok(Built {
         images: vec![BuiltImage { image, names }],
         steps: plan.steps.len(),

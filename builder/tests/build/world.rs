@@ -8,8 +8,9 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, OnceLock};
 
-use cooper_builder::build::{BaseImages, Built, Context, Error, Event, Request, Services, build};
-use cooper_registry::oci::{History, ImageConfig, Platform, RootFs, RunConfig};
+use cooper_builder::build::{BaseImages, Built, Context, Error, Event, Registries, Request, Services, build};
+use cooper_registry::digest::Digest;
+use cooper_registry::oci::{Descriptor, History, ImageConfig, Platform, RootFs, RunConfig};
 use cooper_registry::reference::ImageRef;
 use cooper_registry::store::{Image, Store};
 
@@ -22,6 +23,8 @@ pub(crate) const BASE_TIME: &str = "2020-01-02T03:04:05Z";
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) store: Store,
+    /// What builds have pushed.
+    pub(crate) pushed: Mutex<Vec<(ImageRef, Digest)>>,
 }
 
 /// What a build gave and told.
@@ -35,6 +38,29 @@ impl BaseImages for World {
         self.store
             .image(&name.to_string())
             .map_err(|error| error.to_string())
+    }
+}
+
+/// Registries that take everything and have nothing.
+impl Registries for World {
+    fn manifest(&self, name: &ImageRef) -> Result<Option<(Descriptor, Vec<u8>)>, String> {
+        Err(format!("no registry for {name}"))
+    }
+
+    fn blob(&self, name: &ImageRef, _descriptor: &Descriptor) -> Result<(), String> {
+        Err(format!("no registry for {name}"))
+    }
+
+    fn push(
+        &self,
+        name: &ImageRef,
+        manifest: &Digest,
+        progress: &(dyn Fn(String) + Sync),
+    ) -> Result<(), String> {
+        progress(format!("to {name}\n"));
+        let pushed = (name.clone(), manifest.clone());
+        self.pushed.lock().unwrap().push(pushed);
+        Ok(())
     }
 }
 
@@ -87,7 +113,11 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("context")).unwrap();
         let store = Store::open(&dir.path().join("store")).unwrap();
-        let world = Self { dir, store };
+        let world = Self {
+            dir,
+            store,
+            pushed: Mutex::default(),
+        };
         world.add_base(
             "busybox",
             RunConfig {
@@ -156,7 +186,10 @@ impl World {
     pub(crate) fn run_cancellable(&self, request: &Request, cancelled: &AtomicBool) -> Outcome {
         let events = Mutex::new(Vec::new());
         let sink = |event: Event| events.lock().unwrap().push(event);
-        let services = Services { bases: self };
+        let services = Services {
+            bases: self,
+            registries: self,
+        };
         let result = build(
             &self.store,
             &self.exec_root(),
