@@ -26,6 +26,14 @@ pub mod build {
     pub use cooper_builder::context::tar_directory;
 }
 
+/// What clients of `GET /cooper/export` need.
+pub mod export {
+    pub use cooper_builder::build::{Annotation, AnnotationPlace, Compression, CompressionKind};
+    pub use cooper_builder::export::{Format, WriteOptions};
+    pub use cooper_registry::oci::Platform;
+    pub use cooper_registry::reference::ImageRef;
+}
+
 /// Serves the engine's store as a registry over plain HTTP until `shutdown` completes.
 ///
 /// # Errors

@@ -236,15 +236,8 @@ fn facts(
     source: &Source<'_>,
     begun: jiff::Timestamp,
 ) -> Facts {
-    let materials = graph
-        .images
-        .iter()
-        .zip(images)
-        .map(|((name, _), image)| Material::Image {
-            name: name.clone(),
-            digest: image.id.clone(),
-            platform: Platform::host(),
-        });
+    let materials = graph.images.iter().zip(images);
+    let materials = materials.map(|((name, _), image)| Material::image(name, &image.id, &Platform::host()));
     let steps = plan.steps.iter().map(|step| {
         let result = outcome.results.get(&step.info.id);
         let layers = result.map(|rootfs| rootfs.layers.as_slice()).unwrap_or_default();

@@ -67,6 +67,9 @@ pub(crate) struct BuildArgs {
     /// Platform of the result, only this machine's is accepted
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<String>,
+    /// Where the result goes beside the store: a directory, `-` for a tar on stdout, or type=…,dest=…
+    #[arg(short, long, value_name = "OUTPUT")]
+    pub(crate) output: Vec<String>,
     /// Write the image id to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,

@@ -19,6 +19,7 @@ use crate::client::{Client, Lines, Payload, query};
 use crate::failure::{Failure, Result};
 use crate::output::messages::stderr_is_terminal;
 use crate::output::progress::{Plain, Screen, Tty, size};
+use crate::outputs::{OutputSpec, receive, refuse_terminal};
 use crate::session::{Signals, signal_number};
 use crate::settings::values;
 
@@ -49,7 +50,25 @@ pub(super) struct Built {
 
 /// `build`.
 pub(super) async fn run(client: &Client, args: &BuildArgs) -> Result {
+    let outputs = args.output.iter().map(|text| OutputSpec::parse(text));
+    let outputs = outputs
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(usage)?;
+    for spec in &outputs {
+        refuse_terminal(spec)?;
+        if spec.is_image_form() {
+            return Err(usage(
+                "options of the image are not available for this output".to_owned(),
+            ));
+        }
+    }
     let built = build(client, &Options::new(args)?).await?;
+    for spec in &outputs {
+        let epoch = epoch().and_then(|(_, value)| value.parse().ok());
+        for warning in receive(client, &built.id, spec, &built.names, epoch).await? {
+            print::warning(&warning);
+        }
+    }
     let write = |path: &Path, text: &str| {
         std::fs::write(path, text)
             .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))

@@ -16,7 +16,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::blobs::open_dir;
-use super::error::{Error, IoContext, Result};
+use super::error::{Error, Result};
 use super::handle::Store;
 use super::layout::LayerKey;
 use super::tar::tree::read_names;

@@ -150,7 +150,8 @@ fn platform_text(platform: &Platform) -> String {
     )
 }
 
-/// The frontend's options in BuildKit's names.
+/// The frontend's options in BuildKit's names; not those that only say how work is saved, so that a build without the cache
+/// says the same.
 fn arguments(request: &Request, facts: &Facts, max: bool) -> Map<String, Value> {
     let mut map = Map::new();
     let mut put = |key: String, value: String| map.insert(key, Value::String(value));
@@ -172,9 +173,6 @@ fn arguments(request: &Request, facts: &Facts, max: bool) -> Map<String, Value> 
     }
     for (name, value) in &request.labels {
         put(format!("label:{name}"), value.clone());
-    }
-    if request.no_cache {
-        put("no-cache".to_owned(), String::new());
     }
     if !request.platforms.is_empty() {
         let list: Vec<String> = request.platforms.iter().map(platform_text).collect();
