@@ -25,10 +25,17 @@ pub(super) struct Block {
 }
 
 /// Compresses blocks, one after the other; every thread has its own.
+///
+/// A block must come out the same whatever was compressed before it. A reset of deflate leaves old bytes in its window, which
+/// the hashes of a block's last bytes see, and zstd's middle levels salt their hash tables anew with every use of a context;
+/// so these get a new state for every block. zstd's fast levels do not depend on the past.
 pub(super) enum Encoder {
-    Gzip(Compress),
+    Fresh(Coding),
     Zstd(zstd::bulk::Compressor<'static>),
 }
+
+/// The last level of zstd that uses neither salted tables nor statistics.
+const LAST_FAST_LEVEL: u8 = 4;
 
 /// What is joined around the blocks.
 #[derive(Debug)]
@@ -58,55 +65,61 @@ impl Format {
 impl Encoder {
     pub(super) fn new(coding: Coding) -> io::Result<Self> {
         Ok(match coding.format {
-            Format::Gzip => Self::Gzip(Compress::new(Compression::new(u32::from(coding.level)), false)),
-            Format::Zstd => Self::Zstd(zstd::bulk::Compressor::new(i32::from(coding.level))?),
+            Format::Zstd if coding.level <= LAST_FAST_LEVEL => Self::Zstd(zstd_context(coding)?),
+            _ => Self::Fresh(coding),
         })
     }
 
     pub(super) fn encode(&mut self, block: &mut Block) -> io::Result<()> {
-        block.out.clear();
         match self {
-            Self::Gzip(deflate) => {
-                let mut crc = Crc::new();
-                crc.update(&block.data);
-                block.crc = Some(crc);
-                deflate.reset();
-                if !block.before.is_empty() {
-                    deflate.set_dictionary(&block.before).map_err(io::Error::other)?;
+            Self::Zstd(zstd) => encode_zstd(zstd, block),
+            Self::Fresh(coding) => match coding.format {
+                Format::Zstd => encode_zstd(&mut zstd_context(*coding)?, block),
+                Format::Gzip => {
+                    let mut crc = Crc::new();
+                    crc.update(&block.data);
+                    block.crc = Some(crc);
+                    let level = Compression::new(u32::from(coding.level));
+                    let mut deflate = Compress::new(level, false);
+                    if !block.before.is_empty() {
+                        deflate.set_dictionary(&block.before).map_err(io::Error::other)?;
+                    }
+                    sync_flushed(&mut deflate, &block.data, &mut block.out)
                 }
-                sync_flushed(deflate, &block.data, &mut block.out)
-            }
-            Self::Zstd(zstd) => {
-                block
-                    .out
-                    .reserve(zstd::zstd_safe::compress_bound(block.data.len()));
-                zstd.compress_to_buffer(&block.data, &mut block.out).map(drop)
-            }
-        }
-    }
-
-    /// Bytes that the encoder itself holds, as far as it tells.
-    #[cfg(test)]
-    pub(super) fn memory(&mut self) -> usize {
-        match self {
-            Self::Gzip(_) => 0,
-            Self::Zstd(zstd) => zstd.context_mut().sizeof(),
+            },
         }
     }
 }
 
-/// Deflates all of `data` up to a byte boundary.
+pub(super) fn zstd_context(coding: Coding) -> io::Result<zstd::bulk::Compressor<'static>> {
+    zstd::bulk::Compressor::new(i32::from(coding.level))
+}
+
+pub(super) fn encode_zstd(zstd: &mut zstd::bulk::Compressor<'static>, block: &mut Block) -> io::Result<()> {
+    block.out.clear();
+    block
+        .out
+        .reserve(zstd::zstd_safe::compress_bound(block.data.len()));
+    zstd.compress_to_buffer(&block.data, &mut block.out).map(drop)
+}
+
+/// Deflates all of `data` up to a byte boundary. The room for output is a function of `data` too: stored blocks are as long
+/// as there is room.
 fn sync_flushed(deflate: &mut Compress, data: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-    let mut done = 0;
+    out.clear();
+    let (mut read, mut written) = (0, 0);
     loop {
-        // Room for the worst case at first, then for a flush that just missed it.
-        out.reserve(data.len() - done + data.len() / 1000 + 1024);
-        let before = deflate.total_in();
+        // Enough for the worst case at first, then for a flush that just missed it.
+        out.resize(written + data.len() - read + data.len() / 1000 + 1024, 0);
+        let (read_before, written_before) = (deflate.total_in(), deflate.total_out());
         deflate
-            .compress_vec(&data[done..], out, FlushCompress::Sync)
+            .compress(&data[read..], &mut out[written..], FlushCompress::Sync)
             .map_err(io::Error::other)?;
-        done += usize::try_from(deflate.total_in() - before).map_err(io::Error::other)?;
-        if done == data.len() && out.len() < out.capacity() {
+        let count = |now: u64, before: u64| usize::try_from(now - before).map_err(io::Error::other);
+        read += count(deflate.total_in(), read_before)?;
+        written += count(deflate.total_out(), written_before)?;
+        if read == data.len() && written < out.len() {
+            out.truncate(written);
             return Ok(());
         }
     }
