@@ -10,6 +10,7 @@ mod build;
 mod clients;
 mod crash;
 mod daemon;
+mod export;
 mod image;
 mod run;
 mod world;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         crash::TESTS,
         daemon::TESTS,
         clients::TESTS,
+        export::TESTS,
     ]
     .concat();
     let missing = world::missing();
