@@ -5,6 +5,7 @@
 mod common;
 
 use std::io::Read;
+use std::sync::atomic::AtomicBool;
 
 use common::{config, root, sh, store};
 use cooper_registry::digest::Digest;
@@ -19,6 +20,8 @@ fn layer(store: &Store, script: &str) -> (Layer, Descriptor) {
     (layer, descriptor)
 }
 
+/// Nobody stops it.
+static GO: AtomicBool = AtomicBool::new(false);
 const FILES: &str = "seq 1 400000 > numbers; head -c 3000000 /dev/urandom > noise; mkdir d; echo x > d/x";
 
 fn read(mut reader: Box<dyn Read>) -> Vec<u8> {
@@ -47,13 +50,13 @@ fn the_same_on_any_number_of_threads_and_from_any_source() {
             let digest = other.put_blob(&tar).unwrap();
             let stored = Descriptor::new(media_type::OCI_LAYER, digest, tar.len() as u64);
             let lease = other.lease().unwrap();
-            let packed = other.compress_layer_with(&made.diff_id, &stored, coding, &lease, threads);
+            let packed = other.compress_layer_with(&made.diff_id, &stored, coding, &lease, &GO, threads);
             found.push(packed.unwrap());
         }
         let lease = first.lease().unwrap();
         found.push(
             first
-                .compress_layer(&made.diff_id, &plain, coding, &lease)
+                .compress_layer(&made.diff_id, &plain, coding, &lease, &GO)
                 .unwrap(),
         );
         assert!(found.iter().all(|one| *one == found[0]), "{found:?}");
@@ -68,7 +71,7 @@ fn the_same_on_any_number_of_threads_and_from_any_source() {
         let lease = other.lease().unwrap();
         let best = Coding::gzip(Some(1)).unwrap();
         let again = other
-            .compress_layer(&made.diff_id, &found[0], best, &lease)
+            .compress_layer(&made.diff_id, &found[0], best, &lease, &GO)
             .unwrap();
         let (_dir, third) = store();
         third.put_blob(&bytes(&other, &again.digest)).unwrap();
@@ -94,7 +97,7 @@ fn remembered_and_collected() {
     let lease = store.lease().unwrap();
     lease.layer(&made.diff_id).unwrap();
     let packed = store
-        .compress_layer(&made.diff_id, &plain, coding, &lease)
+        .compress_layer(&made.diff_id, &plain, coding, &lease, &GO)
         .unwrap();
     let path = match store.blob_info(&packed.digest).unwrap().unwrap().backing {
         Backing::File(path) => path,
@@ -103,7 +106,7 @@ fn remembered_and_collected() {
     let modified = || path.metadata().unwrap().modified().unwrap();
     let before = modified();
     store
-        .compress_layer(&made.diff_id, &plain, coding, &lease)
+        .compress_layer(&made.diff_id, &plain, coding, &lease, &GO)
         .unwrap();
     assert_eq!(modified(), before, "found, not made again");
 
@@ -137,7 +140,7 @@ fn remembered_and_collected() {
     let (made, plain) = layer(&store, FILES.split(';').next().unwrap());
     let lease = store.lease().unwrap();
     let packed = store
-        .compress_layer(&made.diff_id, &plain, coding, &lease)
+        .compress_layer(&made.diff_id, &plain, coding, &lease, &GO)
         .unwrap();
     assert!(store.blob_info(&packed.digest).unwrap().is_some());
     assert_eq!(store.check(true).unwrap(), Vec::<String>::new());
@@ -156,13 +159,13 @@ fn broken_sources_leave_nothing() {
     // The tree changes under the store: what comes out is not the layer.
     sh(&made.tree, "echo changed > d/x");
     let error = store
-        .compress_layer(&made.diff_id, &plain, coding, &lease)
+        .compress_layer(&made.diff_id, &plain, coding, &lease, &GO)
         .unwrap_err();
     assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
     sh(&made.tree, "rm noise");
     assert!(
         store
-            .compress_layer(&made.diff_id, &plain, coding, &lease)
+            .compress_layer(&made.diff_id, &plain, coding, &lease, &GO)
             .is_err()
     );
     let left = sh(
@@ -170,6 +173,12 @@ fn broken_sources_leave_nothing() {
         "ls store/ingest store/blobs/sha256 | grep -v : | grep . || true",
     );
     assert_eq!(left, "");
+    let stopped = AtomicBool::new(true);
+    let error = store
+        .compress_layer(&layer(&store, FILES).0.diff_id, &plain, coding, &lease, &stopped)
+        .unwrap_err();
+    assert!(error.to_string().contains("cancelled"), "{error}");
+    assert_eq!(sh(dir.path(), "ls store/ingest"), "");
     // A compressed blob that is another layer.
     let other = store
         .put_blob(&[
@@ -178,11 +187,13 @@ fn broken_sources_leave_nothing() {
         .unwrap();
     let wrong = Descriptor::new(media_type::OCI_LAYER_GZIP, other, 20);
     let absent = cooper_registry::digest::DiffId(Digest::sha256(b"no such layer"));
-    let error = store.compress_layer(&absent, &wrong, coding, &lease).unwrap_err();
+    let error = store
+        .compress_layer(&absent, &wrong, coding, &lease, &GO)
+        .unwrap_err();
     assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
     let nothing = Descriptor::new(media_type::OCI_LAYER, Digest::sha256(b"nothing"), 1);
     let error = store
-        .compress_layer(&absent, &nothing, coding, &lease)
+        .compress_layer(&absent, &nothing, coding, &lease, &GO)
         .unwrap_err();
     assert!(matches!(error, Error::NoSuchBlob(_)), "{error}");
 }
@@ -206,7 +217,7 @@ fn older_index() {
     let lease = store.lease().unwrap();
     let coding = Coding::gzip(None).unwrap();
     store
-        .compress_layer(&made.diff_id, &plain, coding, &lease)
+        .compress_layer(&made.diff_id, &plain, coding, &lease, &GO)
         .unwrap();
 }
 
@@ -253,7 +264,6 @@ fn merged() {
 /// Not a test: throughput of compressing `COOPER_MEASURE_TAR` (`cargo test … -- --ignored --nocapture measure`).
 #[test]
 #[ignore = "a measurement"]
-#[expect(clippy::print_stdout, reason = "a measurement is for reading")]
 fn measure() {
     let path = std::env::var("COOPER_MEASURE_TAR").unwrap();
     let (_dir, store) = store();
@@ -286,7 +296,7 @@ fn measure() {
             let lease = other.lease().unwrap();
             let start = std::time::Instant::now();
             let packed = other
-                .compress_layer_with(&made.diff_id, &plain, coding, &lease, threads)
+                .compress_layer_with(&made.diff_id, &plain, coding, &lease, &GO, threads)
                 .unwrap();
             let seconds = start.elapsed().as_secs_f64();
             println!(

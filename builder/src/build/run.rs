@@ -108,6 +108,7 @@ pub fn build(
         request,
         registries: services.registries,
         empty: &empty,
+        cancelled,
         tell: &|text| {
             events(Event::Output {
                 step: export_step,

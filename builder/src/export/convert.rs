@@ -1,5 +1,7 @@
 //! An image that is in the store in another form, for somebody else.
 
+use std::sync::atomic::AtomicBool;
+
 use cooper_registry::digest::Digest;
 use cooper_registry::oci::{Descriptor, Index, Manifest, media_type};
 use cooper_registry::store::{Lease, Store};
@@ -89,6 +91,7 @@ fn manifest(
             &image.config.rootfs.diff_ids,
             &layers,
             compression,
+            &AtomicBool::new(false),
             &|_| {},
         )?;
     }

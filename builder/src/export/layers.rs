@@ -1,5 +1,7 @@
 //! Layers of an image in the form that was asked for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use cooper_registry::digest::DiffId;
 use cooper_registry::oci::{Descriptor, media_type};
 use cooper_registry::store::{Coding, Lease, Store};
@@ -26,50 +28,31 @@ pub(super) fn recode(
     diff_ids: &[DiffId],
     layers: &[Descriptor],
     compression: &Compression,
+    stop: &AtomicBool,
     tell: &dyn Fn(String),
 ) -> Result<Vec<Descriptor>, Error> {
     let coding = compression.coding()?;
     let mut recoded = Vec::with_capacity(layers.len());
     for (diff_id, layer) in diff_ids.iter().zip(layers) {
-        recoded.push(one(
-            store,
-            lease,
-            diff_id,
-            layer,
-            coding,
-            compression.force,
-            tell,
-        )?);
+        let plain = is_plain(&layer.media_type);
+        // What may not be distributed is not here either.
+        let stays = !layer.urls.is_empty() || (!plain && !compression.force);
+        recoded.push(match coding {
+            _ if stays => layer.clone(),
+            None if plain => layer.clone(),
+            None => store.plain_layer(diff_id, layer, lease)?,
+            Some(coding) => {
+                let made = store.compress_layer(diff_id, layer, coding, lease, stop);
+                if stop.load(Ordering::Relaxed) {
+                    return Err(Error::Cancelled);
+                }
+                let made = made?;
+                tell(format!("layer {diff_id}: {} {} bytes\n", made.digest, made.size));
+                made
+            }
+        });
     }
     Ok(recoded)
-}
-
-fn one(
-    store: &Store,
-    lease: &Lease,
-    diff_id: &DiffId,
-    layer: &Descriptor,
-    coding: Option<Coding>,
-    force: bool,
-    tell: &dyn Fn(String),
-) -> Result<Descriptor, Error> {
-    // What may not be distributed is not here either.
-    if !layer.urls.is_empty() {
-        return Ok(layer.clone());
-    }
-    let plain = is_plain(&layer.media_type);
-    let Some(coding) = coding else {
-        if plain || !force {
-            return Ok(layer.clone());
-        }
-        return Ok(store.plain_layer(diff_id, layer, lease)?);
-    };
-    if !plain && !force {
-        return Ok(layer.clone());
-    }
-    let made = store.compress_layer(diff_id, layer, coding, lease)?;
-    tell(format!("layer {diff_id}: {} {} bytes\n", made.digest, made.size));
-    Ok(made)
 }
 
 fn is_plain(kind: &str) -> bool {

@@ -1,6 +1,7 @@
 //! From finished root file systems to manifests with names, here and in registries.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cooper_registry::digest::Digest;
 use cooper_registry::oci::{Descriptor, ImageConfig, Platform};
@@ -36,6 +37,8 @@ pub(crate) struct Publisher<'a> {
     pub(crate) registries: &'a dyn Registries,
     /// An empty directory.
     pub(crate) empty: &'a Path,
+    /// Set when the build is given up.
+    pub(crate) cancelled: &'a AtomicBool,
     /// Takes lines of progress.
     pub(crate) tell: &'a (dyn Fn(String) + Sync),
 }
@@ -50,6 +53,9 @@ pub(crate) fn check(request: &Request) -> Result<(), Error> {
         && compression.kind == crate::build::CompressionKind::Zstd
     {
         return fail("compression=zstd needs OCI media types: leave oci-mediatypes=false out");
+    }
+    if request.docker_types && (request.provenance.is_some() || request.sbom.is_some()) {
+        return fail("attestations need OCI media types: leave oci-mediatypes=false out");
     }
     let is_index = is_index(request);
     for annotation in &request.annotations {
@@ -119,6 +125,9 @@ impl Publisher<'_> {
         };
         if self.request.push {
             for name in names {
+                if self.cancelled.load(Ordering::Relaxed) {
+                    return Err(Error::Cancelled);
+                }
                 self.push(name, &image)?;
             }
         }
@@ -158,6 +167,7 @@ impl Publisher<'_> {
                 &finished.config.rootfs.diff_ids,
                 &finished.layers,
                 &compression,
+                self.cancelled,
                 &|line| (self.tell)(line),
             )?;
         }

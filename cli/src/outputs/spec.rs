@@ -133,11 +133,8 @@ impl OutputSpec {
             "dest" if value.is_empty() => return Err("dest= is empty".to_owned()),
             "dest" => self.dest = Some(Destination::Path(value.into())),
             "name" => {
-                self.names = value
-                    .split(',')
-                    .filter(|name| !name.is_empty())
-                    .map(str::to_owned)
-                    .collect()
+                let names = value.split(',').filter(|name| !name.is_empty());
+                self.names = names.map(str::to_owned).collect();
             }
             "push" => self.push = flag(key, value)?,
             "push-by-digest" => self.push_by_digest = flag(key, value)?,

@@ -204,7 +204,6 @@ mod tests {
 
     /// docker-registry takes what we compress, and skopeo reads it back to the byte.
     #[tokio::test(flavor = "multi_thread")]
-    #[expect(clippy::print_stderr, reason = "a test says why it skips")]
     async fn docker_registry_and_skopeo() {
         if !rustix::process::geteuid().is_root() {
             return;

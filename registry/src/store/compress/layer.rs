@@ -1,6 +1,7 @@
 //! Layers of the store in a wanted form.
 
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::{OptionalExtension, Transaction};
 
@@ -18,7 +19,8 @@ use crate::oci::{Descriptor, media_type};
 
 impl Store {
     /// The layer `diff_id` compressed as `coding`; `stored` says under which digest an image has it. Made from its tree or
-    /// from what is stored, once: later calls find the blob. `lease` keeps it until something names it.
+    /// from what is stored, once: later calls find the blob. `lease` keeps it until something names it. Setting `stop` ends it
+    /// with an error within a block's time.
     ///
     /// # Errors
     /// [`Error::NoSuchBlob`] if the layer is not here, [`Error::DigestMismatch`] if what is stored is not that layer.
@@ -28,8 +30,9 @@ impl Store {
         stored: &Descriptor,
         coding: Coding,
         lease: &Lease,
+        stop: &AtomicBool,
     ) -> Result<Descriptor> {
-        self.compress_layer_with(diff_id, stored, coding, lease, pipeline::threads(coding))
+        self.compress_layer_with(diff_id, stored, coding, lease, stop, pipeline::threads(coding))
     }
 
     /// [`Store::compress_layer`] on a given number of threads, which does not show in the result.
@@ -39,6 +42,7 @@ impl Store {
         stored: &Descriptor,
         coding: Coding,
         lease: &Lease,
+        stop: &AtomicBool,
         threads: usize,
     ) -> Result<Descriptor> {
         let name = format!("compress-{}-{}", coding.name(), diff_id.0.hex());
@@ -52,6 +56,9 @@ impl Store {
         let mut ingest = self.ingest()?;
         let mut plain = self.open_layer(diff_id, stored)?;
         pipeline::compress(&mut plain, coding, threads, &mut |bytes| {
+            if stop.load(Ordering::Relaxed) {
+                return Err(io::Error::other("cancelled"));
+            }
             ingest.write(bytes).map_err(io::Error::from)
         })
         .map_err(|error| told(error, diff_id))?;

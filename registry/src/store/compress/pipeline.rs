@@ -266,7 +266,6 @@ mod tests {
     }
 
     /// None if there is no such program here.
-    #[expect(clippy::print_stderr, reason = "a test says why it skips")]
     fn pipe(program: &str, input: &[u8]) -> Option<Vec<u8>> {
         let child = Command::new(program)
             .arg("-dc")

@@ -40,11 +40,7 @@ pub(super) fn scan(root: &RootHandle, findings: &mut Findings) -> Result<(), Err
             };
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory if SKIPPED.contains(&shown) => {}
-                FileType::Directory => {
-                    if path.components().count() < MAX_DEPTH {
-                        pending.push(path);
-                    }
-                }
+                FileType::Directory if path.components().count() < MAX_DEPTH => pending.push(path),
                 FileType::RegularFile if lock::is_known(shown) => {
                     let Some(text) = read(root, shown, findings)? else {
                         continue;
