@@ -364,7 +364,7 @@ mod tests {
     fn what_is_refused() {
         for (text, expected) in [
             ("", "cannot be empty"),
-            ("dest=x", "type is required"),
+            ("dest=x,name=a", "type is required"),
             ("type=zip", "unknown output type \"zip\""),
             ("type=local", "dest is required"),
             ("type=local,dest=-", "cannot be stdout"),
