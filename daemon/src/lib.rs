@@ -28,6 +28,7 @@ pub mod build {
         CompressionKind, Context, Entitlement, Event, NamedContext, Provenance, ProvenanceMode, Request,
         Sbom, StepInfo, Target,
     };
+    pub use cooper_builder::call::{Call, Report};
     pub use cooper_builder::context::tar_directory;
     pub use cooper_builder::dockerfile::nearest;
     pub use cooper_builder::ignore::Patterns;
@@ -36,6 +37,14 @@ pub mod build {
     pub use cooper_registry::reference::ImageRef;
     pub use cooper_runner::cgroup::Resources;
     pub use cooper_runner::spec::NetworkMode;
+}
+
+/// What clients of `GET /cooper/export` need.
+pub mod export {
+    pub use cooper_builder::build::{Annotation, AnnotationPlace, Compression, CompressionKind};
+    pub use cooper_builder::export::{Format, WriteOptions};
+    pub use cooper_registry::oci::Platform;
+    pub use cooper_registry::reference::ImageRef;
 }
 
 /// Serves the engine's store as a registry over plain HTTP until `shutdown` completes.

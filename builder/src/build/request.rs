@@ -123,6 +123,10 @@ pub struct Request {
     pub compression: Option<Compression>,
     /// The named images are pushed to their registries.
     pub push: bool,
+    /// Pushed by digest alone: the registry gets no tag (`push-by-digest=true`).
+    pub push_by_digest: bool,
+    /// Docker's media types instead of OCI's (`oci-mediatypes=false`).
+    pub docker_types: bool,
     /// Layers made here become one.
     pub squash: bool,
     /// Attests how the image was made.
@@ -166,6 +170,8 @@ impl Default for Request {
             annotations: Vec::new(),
             compression: None,
             push: false,
+            push_by_digest: false,
+            docker_types: false,
             squash: false,
             provenance: None,
             sbom: None,

@@ -8,6 +8,7 @@
 
 mod cache;
 mod cases;
+mod export;
 mod failures;
 mod files;
 mod history;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         onbuild::TESTS,
         platforms::TESTS,
         targets::TESTS,
+        export::TESTS,
     ]
     .concat();
     let trials = tests.into_iter().map(|(name, test)| {

@@ -232,6 +232,7 @@ fn slow_base() {
         &Services {
             bases: &world,
             secrets: &world,
+            registries: &world,
         },
         &sink,
         &cancelled,

@@ -10,10 +10,10 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use cooper_builder::build::{
-    BaseImages, Built, Context, Error, Event, Request, Secrets, Services, StepInfo, build,
+    BaseImages, Built, Context, Error, Event, Registries, Request, Secrets, Services, StepInfo, build,
 };
 use cooper_registry::digest::Digest;
-use cooper_registry::oci::{History, ImageConfig, Platform, RootFs, RunConfig};
+use cooper_registry::oci::{Descriptor, History, ImageConfig, Platform, RootFs, RunConfig};
 use cooper_registry::reference::ImageRef;
 use cooper_registry::store::{Image, Store};
 
@@ -26,6 +26,8 @@ pub(crate) const BASE_TIME: &str = "2020-01-02T03:04:05Z";
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) store: Store,
+    /// What builds have pushed.
+    pub(crate) pushed: Mutex<Vec<(ImageRef, Digest)>>,
 }
 
 /// What a build gave and told.
@@ -63,6 +65,29 @@ impl Secrets for World {
 
     fn ssh_agent(&self, _id: &str) -> Result<Option<PathBuf>, String> {
         Ok(None)
+    }
+}
+
+/// Registries that take everything and have nothing.
+impl Registries for World {
+    fn manifest(&self, name: &ImageRef) -> Result<Option<(Descriptor, Vec<u8>)>, String> {
+        Err(format!("no registry for {name}"))
+    }
+
+    fn blob(&self, name: &ImageRef, _descriptor: &Descriptor) -> Result<(), String> {
+        Err(format!("no registry for {name}"))
+    }
+
+    fn push(
+        &self,
+        name: &ImageRef,
+        manifest: &Digest,
+        progress: &(dyn Fn(String) + Sync),
+    ) -> Result<(), String> {
+        progress(format!("to {name}\n"));
+        let pushed = (name.clone(), manifest.clone());
+        self.pushed.lock().unwrap().push(pushed);
+        Ok(())
     }
 }
 
@@ -115,7 +140,11 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("context")).unwrap();
         let store = Store::open(&dir.path().join("store")).unwrap();
-        let world = Self { dir, store };
+        let world = Self {
+            dir,
+            store,
+            pushed: Mutex::default(),
+        };
         world.add_base(
             "busybox",
             RunConfig {
@@ -192,6 +221,7 @@ impl World {
         let services = Services {
             bases: self,
             secrets: self,
+            registries: self,
         };
         let result = build(
             &self.store,
@@ -326,6 +356,15 @@ impl Outcome {
         }
         names.sort();
         names
+    }
+
+    /// The parts of what went on outside of the steps, in order.
+    pub(crate) fn progress(&self) -> Vec<&str> {
+        let items = self.events.iter().filter_map(|event| match event {
+            Event::Progress { item, .. } => Some(item.as_str()),
+            _ => None,
+        });
+        items.collect()
     }
 
     /// All output of RUN, in order.

@@ -41,6 +41,12 @@ Contexts:
   URL     Git repository (URL#REF:DIR) or archive
   -       Archive on stdin, compressed or not, or a Dockerfile alone
 
+Outputs:
+  DIR, type=local,dest=DIR      The files of the result
+  -, type=tar,dest=FILE         The same as a tar
+  type=oci|docker,dest=FILE     The image as an archive; with type=oci,tar=false a directory
+  type=image, type=registry     Options of the image in the store: name=, push=, compression= and so on
+
 With --progress rawjson every event of the build is one JSON object with the field `event`: plan, started, cached, output,
 done, failed, warning, progress or image.
 
@@ -183,7 +189,7 @@ pub(crate) struct BuildArgs {
     /// Compress layers of base images again, too
     #[arg(long, help_heading = "Result")]
     pub(crate) force_compression: bool,
-    /// Where else the result goes: type=image or type=registry, with name=, push=, compression=
+    /// Where else the result goes: a directory, `-` for a tar on stdout, or type=...,dest=...
     #[arg(short, long, value_name = "OUTPUT", help_heading = "Result")]
     pub(crate) output: Vec<String>,
     /// Push the image to the registry of its name
@@ -195,6 +201,13 @@ pub(crate) struct BuildArgs {
     /// Write what was built as JSON to a file
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     pub(crate) metadata_file: Option<PathBuf>,
+
+    /// Check the Dockerfile instead of building it
+    #[arg(long, help_heading = "Questions")]
+    pub(crate) check: bool,
+    /// Ask about the Dockerfile instead of building it: check, outline, targets or subrequests.describe
+    #[arg(long, value_name = "METHOD[,format=json]", help_heading = "Questions")]
+    pub(crate) call: Option<String>,
 
     /// How to show progress
     #[arg(

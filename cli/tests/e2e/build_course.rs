@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::Test;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, serve_registry};
 use crate::world::{World, eventually, signal};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -21,6 +21,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("build_course::watch_and_run", watch_and_run),
     ("build_course::files", files),
     ("build_course::wrong_secrets", wrong_secrets),
+    ("build_course::questions", questions),
+    ("build_course::pushed", pushed),
 ];
 
 /// A context with a RUN that only ends when it is killed, and the command line by which its process is known.
@@ -281,6 +283,18 @@ fn files(world: &World) {
     let metadata: serde_json::Value = serde_json::from_slice(&std::fs::read(&metadata).unwrap()).unwrap();
     assert_eq!(metadata["containerimage.digest"], id.trim());
     assert_eq!(metadata["image.name"], "docker.io/library/named:latest");
+    assert_eq!(metadata["containerimage.descriptor"]["digest"], id.trim());
+    assert!(
+        metadata["containerimage.config.digest"]
+            .as_str()
+            .unwrap()
+            .starts_with("sha256:")
+    );
+    assert_eq!(
+        metadata["buildx.build.ref"].as_str().unwrap().split('/').count(),
+        3,
+        "{metadata}"
+    );
 }
 
 fn wrong_secrets(world: &World) {
@@ -304,4 +318,115 @@ fn wrong_secrets(world: &World) {
         assert_eq!(ended.code, 125, "{flags:?}: {ended:?}");
         assert!(ended.stderr.contains(part), "{flags:?}: {ended:?}");
     }
+}
+
+/// `--check` and `--call` ask instead of building, with and without a daemon.
+fn questions(world: &World) {
+    world.write(
+        "context/Dockerfile",
+        "# the program\nFROM busybox AS App\n# which one\nARG VERSION=1\nRUN --mount=type=secret,id=token,required true\n",
+    );
+    let context = world.path("context");
+    let context = context.to_str().unwrap();
+    let daemon = Daemon::start(world);
+    let host = daemon.host();
+    for door in [vec![], vec!["--host", host.as_str()]] {
+        let ask = |flags: &[&str]| world.cooper(&[&door, &["build"][..], flags, &[context]].concat());
+        for flags in [&["--check"][..], &["--call", "check"]] {
+            let found = ask(flags);
+            assert_eq!(found.code, 1, "{found:?}");
+            assert!(found.stdout.contains("StageNameCasing"), "{found:?}");
+        }
+        let json = |call: &str| {
+            let found = ask(&["--call", call]);
+            let value: serde_json::Value = serde_json::from_str(&found.stdout).expect(&found.stderr);
+            (found.code, value)
+        };
+        let (code, check) = json("check,format=json");
+        assert_eq!((code, check.get("text")), (1, None), "{check}");
+        let warnings = check["warnings"].as_array().unwrap().iter();
+        assert!(
+            warnings
+                .clone()
+                .any(|found| found["ruleName"] == "StageNameCasing"),
+            "{check}"
+        );
+        let (code, outline) = json("outline,format=json");
+        assert_eq!(code, 0);
+        assert_eq!(outline["args"][0]["name"], "VERSION", "{outline}");
+        assert_eq!(outline["secrets"][0]["required"], true, "{outline}");
+        let (_, targets) = json("targets,format=json");
+        assert_eq!(targets["targets"][0]["base"], "busybox", "{targets}");
+        let text = ask(&["--call=targets"]);
+        assert!(text.code == 0 && text.stdout.contains("the program"), "{text:?}");
+        let text = ask(&["--call=subrequests.describe"]);
+        assert!(text.code == 0 && text.stdout.contains("outline"), "{text:?}");
+        let wrong = ask(&["--call=outlin"]);
+        assert!(
+            wrong.code == 125 && wrong.stderr.contains("did you mean `outline`?"),
+            "{wrong:?}"
+        );
+        world.write("context/Other", "FROM busybox\nNONSENSE\n");
+        let broken = ask(&["--check", "-f", &format!("{context}/Other")]);
+        assert_eq!(broken.code, 1, "{broken:?}");
+    }
+    // Of a Dockerfile alone, too.
+    let mut command = world.command(&["build", "--check", "-"]);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let text = b"FROM busybox@sha256:0123456789012345678901234567890123456789012345678901234567890123\n";
+    child.stdin.take().unwrap().write_all(text).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).trim()
+        ),
+        (Some(0), "Check complete, no warnings found.")
+    );
+    daemon.stop();
+    assert_eq!(
+        world.ok(&["images", "-q", "--filter", "dangling=true"]),
+        "",
+        "nothing was built"
+    );
+}
+
+/// `--push`, and the options of the image that outputs have.
+fn pushed(world: &World) {
+    world.write("context/Dockerfile", "FROM busybox\nRUN echo made > /file\n");
+    let context = world.path("context");
+    let context = context.to_str().unwrap();
+    let far = World::new();
+    let (_registry, address) = serve_registry(&far);
+    let name = format!("{address}/team/app:v1");
+    let ended = world.cooper(&["build", "--push", "-t", &name, context]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    for line in ["exporting layers", &format!("pushing {name}")] {
+        assert!(ended.stderr.contains(line), "{line}: {ended:?}");
+    }
+    let id = world.ok(&["images", "-q", "--no-trunc", &name]);
+    let other = format!("{address}/team/app:v2");
+    let output = format!(
+        "type=image,name={other},push=true,oci-mediatypes=false,force-compression=true,compression=gzip"
+    );
+    let ended = world.cooper(&["build", "-q", "-o", &output, context]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_ne!(ended.stdout.trim(), id);
+    world.ok(&["rmi", "-f", &name, &other]);
+    for name in [&name, &other] {
+        assert_eq!(
+            world.ok(&["run", "--rm", "--pull", "always", name, "cat", "/file"]),
+            "made"
+        );
+    }
+    let refused = world.cooper(&["build", "--push", "-t", "127.0.0.1:1/none/app", context]);
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.stderr.contains("failed to push 127.0.0.1:1/none/app"),
+        "{refused:?}"
+    );
 }

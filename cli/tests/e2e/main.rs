@@ -15,6 +15,7 @@ mod clients;
 mod crash;
 mod daemon;
 mod events;
+mod export;
 mod image;
 mod lifecycle;
 mod rootless;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         events::TESTS,
         lifecycle::TESTS,
         clients::TESTS,
+        export::TESTS,
         rootless::TESTS,
         rootless_engines::TESTS,
     ]

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cooper_builder::build::{Event, Request};
+use cooper_builder::call::{Call, Report};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
@@ -53,6 +54,8 @@ pub struct BuildCall {
     pub dockerfile_url: Option<String>,
     /// Takes the place of [`Request::ignore`].
     pub ignore: Option<Bytes>,
+    /// Asks this about the Dockerfile instead of building it.
+    pub call: Option<Call>,
     /// Directories that come with this request: `context`, and `named/0`, `named/1` and so on.
     pub parts: Vec<String>,
     /// Values of `--secret`, by id.
@@ -103,6 +106,8 @@ pub enum BuildLine {
     Event(Event),
     /// The end of a build that succeeded.
     Result(BuildResult),
+    /// The answer to [`BuildCall::call`]; the end.
+    Report(Report),
     /// The end of one that did not.
     Error(BuildFailure),
 }
@@ -147,6 +152,7 @@ mod tests {
     fn calls_survive_the_wire() {
         let call = BuildCall {
             dockerfile: Some(b"FROM x\n".to_vec().into()),
+            call: Some(Call::Describe),
             parts: vec![CONTEXT_PART.to_owned()],
             secrets: BTreeMap::from([("s".to_owned(), vec![0, 255, 7].into())]),
             ..BuildCall::default()
@@ -157,6 +163,16 @@ mod tests {
             serde_json::from_str::<BuildCall>("{}").unwrap(),
             BuildCall::default()
         );
+        for report in [
+            Report::Check(Default::default()),
+            Report::Outline(Default::default()),
+            Report::Targets(Default::default()),
+            Report::Describe(Default::default()),
+        ] {
+            let line = BuildLine::Report(report);
+            let text = serde_json::to_string(&line).unwrap();
+            assert_eq!(serde_json::from_str::<BuildLine>(&text).unwrap(), line);
+        }
         let shown = format!("{call:?}");
         assert!(
             shown.contains("Bytes(3 bytes)") && !shown.contains("255"),

@@ -24,6 +24,7 @@
 //!   leases/<id>               flock held by the owner of a temporary lease
 //!   locks/gc                  shared: publishing; exclusive: collecting
 //!   locks/<layer>             exclusive: unpacking that layer
+//!   locks/compress-<coding>-<layer>  exclusive: compressing it
 //!   trash/<id>                being deleted
 //!   containers/               the engine's, not touched here
 //! ```
@@ -31,7 +32,7 @@
 //! # Lock rule
 //! Who makes something visible *and* the row that keeps it alive holds `locks/gc` shared from before the first to after the
 //! second. A collection holds it exclusively while it marks and renames garbage aside, so it sees both or neither. Locks
-//! are taken in the order: layer, gc, SQLite; never the other way. A lease is taken before one looks whether the thing is
+//! are taken in the order: layer or compress, gc, SQLite; never the other way. A lease is taken before one looks whether the thing is
 //! there.
 //!
 //! # Crash rule
@@ -67,6 +68,7 @@
 mod blobs;
 mod cache;
 mod check;
+mod compress;
 pub(crate) mod confined;
 mod error;
 mod gc;
@@ -79,6 +81,7 @@ mod layout;
 mod lease;
 mod lock;
 mod manifest;
+mod merge;
 mod platforms;
 mod repos;
 mod reserve;
@@ -89,10 +92,13 @@ mod unpack;
 mod unpack_image;
 mod usage;
 
+pub use compress::{Coding, LevelError};
 pub use error::{Error, Result};
 pub use handle::Store;
 pub use ingest::Ingest;
 pub use lease::Lease;
 pub use snapshot::Snapshot;
-pub use types::{Backing, BlobInfo, CacheRecord, GcOptions, GcReport, Image, Layer, StoredManifest, Usage};
+pub use types::{
+    Backing, BlobInfo, CacheRecord, GcOptions, GcReport, Image, Layer, ManifestForm, StoredManifest, Usage,
+};
 pub use unpack::UnpackLimits;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cooper_daemon::api::{BUILD_VERSION, BuildDoor, BuildFailure, BuildResult};
-use cooper_daemon::build::{Event, StepInfo};
+use cooper_daemon::build::{Event, Report, StepInfo};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -24,6 +24,29 @@ pub(in crate::commands) async fn build(
     order: Order,
     signals: &mut Signals,
 ) -> Result<Built> {
+    match attend(client, order, signals).await? {
+        Answer::Built(built) => Ok(built),
+        Answer::Report(_) => Err(Failure::new("the engine answered what was not asked")),
+    }
+}
+
+/// Asks about the Dockerfile. Signals are as in [`build`].
+pub(super) async fn ask(client: &Client, order: Order, signals: &mut Signals) -> Result<Report> {
+    match attend(client, order, signals).await? {
+        Answer::Report(report) => Ok(report),
+        Answer::Built(_) => Err(Failure::new(
+            "the engine has built instead of answering: it is an older version of this one",
+        )),
+    }
+}
+
+/// What the engine's stream ends with.
+enum Answer {
+    Built(Built),
+    Report(Report),
+}
+
+async fn attend(client: &Client, order: Order, signals: &mut Signals) -> Result<Answer> {
     let name = {
         let work = send(client, order);
         tokio::pin!(work);
@@ -40,7 +63,7 @@ pub(in crate::commands) async fn build(
     }
 }
 
-async fn send(client: &Client, order: Order) -> Result<Built> {
+async fn send(client: &Client, order: Order) -> Result<Answer> {
     let (progress, debugs) = (order.progress, order.debugs());
     let mut headers = Vec::new();
     if let Some(config) = local::registry_config(&order.config).await? {
@@ -54,7 +77,7 @@ async fn send(client: &Client, order: Order) -> Result<Built> {
     let mut view = View::new(progress);
     let mut steps = Steps::default();
     match follow(lines, &mut view, &mut steps).await? {
-        Ok(built) => Ok(built),
+        Ok(answer) => Ok(answer),
         Err(failed) => {
             let failure = Failure::new(steps.describe(&failed.message));
             Err(if failed.code.is_some() && !debugs {
@@ -139,6 +162,7 @@ fn quote(word: &str) -> String {
 enum Line {
     Event(Value),
     Result(BuildResult),
+    Report(Report),
     Error(BuildFailure),
 }
 
@@ -147,8 +171,9 @@ async fn follow(
     mut lines: Lines,
     view: &mut View,
     steps: &mut Steps,
-) -> Result<std::result::Result<Built, BuildFailure>> {
+) -> Result<std::result::Result<Answer, BuildFailure>> {
     let started = Instant::now();
+    let mut warnings = Vec::new();
     let mut ticks = tokio::time::interval(FRAME);
     let result = loop {
         let line = tokio::select! {
@@ -170,23 +195,28 @@ async fn follow(
                 if let Ok(event) = serde_json::from_value::<Event>(value) {
                     steps.event(&event);
                     view.event(&event, started.elapsed())?;
+                    if let Event::Warning { text } = event {
+                        warnings.push(text);
+                    }
                 }
             }
             Line::Result(result) => break Ok(result),
+            Line::Report(report) => {
+                view.finish(started.elapsed());
+                return Ok(Ok(Answer::Report(report)));
+            }
             Line::Error(failed) => break Err(failed),
         }
     };
     let took = started.elapsed();
     view.finish(took);
-    Ok(match result {
-        Ok(result) => {
-            view.summary(&summary(&result, took));
-            Ok(Built {
-                images: result.images,
-            })
-        }
-        Err(failed) => Err(failed),
-    })
+    Ok(result.map(|result| {
+        view.summary(&summary(&result, took));
+        Answer::Built(Built {
+            images: result.images,
+            warnings,
+        })
+    }))
 }
 
 /// `built sha256:… in 1.2s, 3 of 5 steps from the cache`.

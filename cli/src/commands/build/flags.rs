@@ -4,15 +4,29 @@ use std::collections::BTreeSet;
 
 use cooper_daemon::build::{CacheLocation, Entitlement, NetworkMode, Platform, Request};
 
-use crate::args::build::BuildArgs;
+use crate::args::build::{BuildArgs, ExplainFormat, ProgressMode};
+use crate::outputs::OutputSpec;
 use crate::settings::build::{
-    ResourceFlags, annotations, attestations, compression, entitlements, exports, hosts, imports, outputs,
+    ResourceFlags, annotations, attestations, compression, entitlements, exports, hosts, image, imports,
     resources, targets, ulimits,
 };
 use crate::settings::values;
 
+/// Where the result goes, beside the store.
+pub(super) fn outputs(args: &BuildArgs) -> Result<Vec<OutputSpec>, String> {
+    let outputs = args.output.iter().map(|text| OutputSpec::parse(text));
+    let outputs = outputs.collect::<Result<Vec<_>, _>>();
+    let outputs = outputs.map_err(|error| format!("invalid --output: {error}"))?;
+    let to_stdout = outputs.iter().filter(|spec| spec.is_stdout()).count();
+    let others = args.progress == ProgressMode::Rawjson || args.explain == Some(ExplainFormat::Json);
+    if to_stdout > 1 || (to_stdout == 1 && others) {
+        return Err("only one thing can be written to stdout: give dest=FILE".to_owned());
+    }
+    Ok(outputs)
+}
+
 /// The request of these flags; what they do not say is as in `base`.
-pub(super) fn request(args: &BuildArgs, base: &Request) -> Result<Request, String> {
+pub(super) fn request(args: &BuildArgs, outputs: &[OutputSpec], base: &Request) -> Result<Request, String> {
     let network = match args.network.as_str() {
         "default" | "host" | "sandbox" | "bridge" => NetworkMode::Host,
         "none" => NetworkMode::None,
@@ -29,14 +43,24 @@ pub(super) fn request(args: &BuildArgs, base: &Request) -> Result<Request, Strin
             .map_err(|error| format!("--platform: {error}"))
     });
     let attestations = attestations(&args.attest, args.provenance.as_deref(), args.sbom.as_deref())?;
-    let outputs = outputs(&args.output, args.push)?;
     let mut targets = targets(&args.tag, &args.target)?;
-    if let [first, ..] = targets.as_mut_slice() {
-        first.names.extend(outputs.names);
+    // Whatever of an output is about the image in the store or in a registry.
+    let forms: Vec<&OutputSpec> = outputs.iter().filter(|spec| spec.is_image_form()).collect();
+    for name in forms.iter().flat_map(|spec| &spec.names) {
+        let name = image(name).map_err(|error| format!("invalid --output name `{name}`: {error}"))?;
+        if let [first, ..] = targets.as_mut_slice() {
+            first.names.push(name);
+        }
     }
-    if outputs.push && targets.iter().all(|target| target.names.is_empty()) {
+    let push = args.push || forms.iter().any(|spec| spec.push);
+    if push && targets.iter().any(|target| target.names.is_empty()) {
         return Err("pushing needs a name: add --tag".to_owned());
     }
+    if targets.len() > 1 && outputs.iter().any(OutputSpec::is_received) {
+        return Err("--output with several targets: one place cannot take several results".to_owned());
+    }
+    let mut annotations = annotations(&args.annotation)?;
+    annotations.extend(forms.iter().flat_map(|spec| spec.annotations.clone()));
     let asked = compression(
         args.compression.as_deref(),
         args.compression_level.as_deref(),
@@ -60,9 +84,11 @@ pub(super) fn request(args: &BuildArgs, base: &Request) -> Result<Request, Strin
         shm_size: shm_size.and_then(|size| u64::try_from(size).ok()),
         cgroup_parent: args.cgroup_parent.clone(),
         resources: resources(&args.resource, &resource_flags(args))?,
-        annotations: annotations(&args.annotation)?,
-        compression: asked.or(outputs.compression),
-        push: outputs.push,
+        annotations,
+        compression: asked.or(forms.iter().rev().find_map(|spec| spec.compression)),
+        push,
+        push_by_digest: forms.iter().any(|spec| spec.push_by_digest),
+        docker_types: forms.iter().any(|spec| spec.docker_types),
         squash: args.squash,
         provenance: attestations.provenance,
         sbom: attestations.sbom,
@@ -115,7 +141,7 @@ mod tests {
         let Verb::Build(args) = cli.map_err(|error| error.to_string())?.verb else {
             panic!("not a build");
         };
-        request(&args, &Request::default())
+        request(&args, &outputs(&args)?, &Request::default())
     }
 
     #[test]
@@ -163,6 +189,11 @@ mod tests {
             ("-o type=registry,name=a", |r| {
                 r.push && r.targets[0].names.len() == 1
             }),
+            (
+                "-o type=image,name=a,push-by-digest=true,oci-mediatypes=false,compression=gzip,annotation.k=v",
+                |r| r.push_by_digest && r.docker_types && r.compression.is_some() && r.annotations.len() == 1,
+            ),
+            ("-o type=oci,dest=x,compression=zstd", |r| r.compression.is_none()),
             ("--squash", |r| r.squash),
             ("--sbom --provenance=mode=max", |r| {
                 r.sbom.is_some() && r.provenance.is_some()
@@ -192,6 +223,12 @@ mod tests {
     fn wrong_flags() {
         for (line, part) in [
             ("--push", "add --tag"),
+            ("--push --target a=n --target b", "add --tag"),
+            ("-o type=imgae", "unknown output type"),
+            ("-o type=image,name=A", "--output name"),
+            ("-o out --target a --target b", "several targets"),
+            ("-o - --progress rawjson", "stdout"),
+            ("-o - -o type=oci", "stdout"),
             ("--network bridge2", "network"),
             ("--platform linux/x/y/z", "--platform"),
             ("--shm-size x", "--shm-size"),

@@ -14,7 +14,8 @@ use crate::args::build::{BuildArgs, ExplainFormat, ProgressMode};
 use crate::args::create::RunArgs;
 use crate::commands::create::usage;
 use crate::failure::Result;
-use crate::settings::build::{Named, agents, named_contexts, secrets};
+use crate::outputs::OutputSpec;
+use crate::settings::build::{Named, agents, named_contexts, question, secrets};
 
 /// One build, ready to be sent.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub(in crate::commands) struct Order {
 
 impl Order {
     /// What `build` builds.
-    pub(super) fn new(args: &BuildArgs) -> Result<Self> {
+    pub(super) fn new(args: &BuildArgs, outputs: &[OutputSpec]) -> Result<Self> {
         let config = local::docker_config()?;
         let source = Source::find(&args.context, args.file.as_deref(), &mut std::io::stdin().lock())?;
         if args.watch && matches!(source.dockerfile, Dockerfile::Content(_)) && source.outside.is_none() {
@@ -53,7 +54,12 @@ impl Order {
             args.progress
         };
         order.explain = args.explain;
-        let request = flags::request(args, &order.call.request).map_err(usage)?;
+        if let Some(question) = question(args.call.as_deref(), args.check).map_err(usage)? {
+            order.call.call = Some(question.call);
+            // There is nothing but the answer to show.
+            order.progress = ProgressMode::None;
+        }
+        let request = flags::request(args, outputs, &order.call.request).map_err(usage)?;
         order.call.request = request;
         for (name, named) in named_contexts(&args.build_context).map_err(usage)? {
             order.name_context(name, named)?;
@@ -232,6 +238,12 @@ impl Order {
             trees,
             dockerfile: self.source.outside.clone(),
         })
+    }
+
+    /// SOURCE_DATE_EPOCH, where it is a time.
+    pub(super) fn epoch(&self) -> Option<i64> {
+        let value = self.call.request.build_args.get("SOURCE_DATE_EPOCH")?;
+        value.as_deref()?.parse().ok()
     }
 
     /// Whether a RUN that fails offers a shell already.

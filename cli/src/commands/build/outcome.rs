@@ -4,8 +4,9 @@ use std::io::Write;
 use std::path::Path;
 
 use cooper_daemon::api::ImageResult;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use crate::client::{Client, query};
 use crate::commands::inspect::pretty;
 use crate::failure::{Failure, Result};
 
@@ -14,6 +15,8 @@ use crate::failure::{Failure, Result};
 pub(in crate::commands) struct Built {
     /// One for each target.
     pub(in crate::commands) images: Vec<ImageResult>,
+    /// What the build warned of.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Built {
@@ -21,32 +24,44 @@ impl Built {
     pub(in crate::commands) fn id(&self) -> &str {
         self.images.first().map_or("", |image| &image.id)
     }
+}
 
-    /// `--metadata-file`, with buildx's keys; several images are a list.
-    fn metadata(&self) -> Value {
-        let image = |image: &ImageResult| {
-            json!({
-                "containerimage.digest": image.id,
-                "image.name": image.names.join(","),
-            })
-        };
-        match self.images.as_slice() {
-            [one] => image(one),
-            all => all.iter().map(image).collect(),
+/// What `--metadata-file` gets, with buildx's keys; several images are a list.
+pub(super) async fn metadata(client: &Client, built: &Built) -> Result<Value> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| Failure::new(format!("get random bytes: {error}")))?;
+    // BUILDER/NODE/BUILD, as buildx writes it.
+    let build = format!("cooper/cooper/{:032x}", u128::from_le_bytes(random));
+    let warnings: Vec<Value> = built
+        .warnings
+        .iter()
+        .map(|text| json!({ "short": text }))
+        .collect();
+    let mut all = Vec::new();
+    for image in &built.images {
+        let mut pairs = vec![("image", image.id.as_str()), ("ref", build.as_str())];
+        pairs.extend(image.names.iter().map(|name| ("name", name.as_str())));
+        let mut map: Map<String, Value> = client.get(&query("/cooper/metadata", &pairs)).await?;
+        if !warnings.is_empty() {
+            map.insert("buildx.build.warnings".to_owned(), warnings.clone().into());
         }
+        all.push(Value::Object(map));
+    }
+    match <[Value; 1]>::try_from(all) {
+        Ok([one]) => Ok(one),
+        Err(all) => Ok(all.into()),
     }
 }
 
-/// Writes `--iidfile`, an id a line when there are several, and `--metadata-file`.
-pub(super) fn write_files(built: &Built, iidfile: Option<&Path>, metadata: Option<&Path>) -> Result {
-    if let Some(path) = iidfile {
-        let ids: Vec<&str> = built.images.iter().map(|image| image.id.as_str()).collect();
-        replace(path, &ids.join("\n"))?;
-    }
-    if let Some(path) = metadata {
-        replace(path, &pretty(&built.metadata())?)?;
-    }
-    Ok(())
+/// Writes `--iidfile`, an id a line when there are several.
+pub(super) fn write_ids(path: &Path, built: &Built) -> Result {
+    let ids: Vec<&str> = built.images.iter().map(|image| image.id.as_str()).collect();
+    replace(path, &ids.join("\n"))
+}
+
+/// Writes `--metadata-file`.
+pub(super) fn write_metadata(path: &Path, metadata: &Value) -> Result {
+    replace(path, &pretty(metadata)?)
 }
 
 /// Writes a file whole or not at all. What is no regular file (a pipe, `/dev/stdout`) is written to in place.
@@ -82,21 +97,21 @@ mod tests {
             id: id.to_owned(),
             names: names.iter().map(ToString::to_string).collect(),
         };
-        let check = |images: Vec<ImageResult>, expected: (&str, Value)| {
-            write_files(&Built { images }, Some(&ids), Some(&metadata)).unwrap();
-            assert_eq!(std::fs::read_to_string(&ids).unwrap(), expected.0);
-            let read = std::fs::read_to_string(&metadata).unwrap();
-            assert_eq!(serde_json::from_str::<Value>(&read).unwrap(), expected.1);
+        let mut built = Built {
+            images: vec![image("sha256:1", &["a", "b"])],
+            warnings: Vec::new(),
         };
-        let one = json!({"containerimage.digest": "sha256:1", "image.name": "a,b"});
-        check(vec![image("sha256:1", &["a", "b"])], ("sha256:1", one.clone()));
-        let two = json!({"containerimage.digest": "sha256:2", "image.name": ""});
-        check(
-            vec![image("sha256:1", &["a", "b"]), image("sha256:2", &[])],
-            ("sha256:1\nsha256:2", json!([one, two])),
-        );
+        write_ids(&ids, &built).unwrap();
+        assert_eq!(std::fs::read_to_string(&ids).unwrap(), "sha256:1");
+        built.images.push(image("sha256:2", &[]));
+        write_ids(&ids, &built).unwrap();
+        assert_eq!(std::fs::read_to_string(&ids).unwrap(), "sha256:1\nsha256:2");
+        let value = json!({"image.name": "a,b"});
+        write_metadata(&metadata, &value).unwrap();
+        let read = std::fs::read_to_string(&metadata).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&read).unwrap(), value);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
         let nowhere = directory.path().join("none/ids");
-        assert!(write_files(&Built::default(), Some(&nowhere), None).is_err());
+        assert!(write_ids(&nowhere, &built).is_err());
     }
 }

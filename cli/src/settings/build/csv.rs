@@ -3,7 +3,7 @@
 use cooper_daemon::build::nearest;
 
 /// The fields of one record.
-pub(super) fn fields(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn fields(text: &str) -> Result<Vec<String>, String> {
     let wrong = |why: &str| Err(format!("invalid value `{text}`: {why}"));
     let mut fields = Vec::new();
     let mut rest = text;

@@ -3,7 +3,7 @@
 use cooper_daemon::build::{ImageRef, Target};
 
 /// An image's name, with the tag `latest` where none is written.
-pub(super) fn image(name: &str) -> Result<ImageRef, String> {
+pub(crate) fn image(name: &str) -> Result<ImageRef, String> {
     let mut name: ImageRef = name.parse().map_err(|error| format!("{error}"))?;
     name.tag = name.tag_or_latest();
     Ok(name)

@@ -9,7 +9,7 @@ use cooper_registry::client::Credentials;
 use cooper_runner::spec::NetworkMode;
 use serde::Serialize;
 
-use crate::engine::{Build, Engine, OfferedSecrets, PullingBases};
+use crate::engine::{Build, ClientRegistries, Engine, OfferedSecrets, PullingBases};
 use crate::error::{ApiError, ApiResult};
 use crate::http::lines::{Lines, LinesBody};
 
@@ -75,6 +75,11 @@ pub(super) fn run(engine: &Engine, mut job: Job, tell: &dyn Tell, cancelled: &At
         }
     }
     let events = |event| tell.event(event);
+    let registries = ClientRegistries {
+        engine: engine.clone(),
+        credentials: job.credentials.clone(),
+        runtime: job.runtime.clone(),
+    };
     let bases = PullingBases {
         engine: engine.clone(),
         credentials: job.credentials,
@@ -84,6 +89,7 @@ pub(super) fn run(engine: &Engine, mut job: Job, tell: &dyn Tell, cancelled: &At
     let services = Services {
         bases: &bases,
         secrets: &job.secrets,
+        registries: &registries,
     };
     let store = engine.store()?;
     match build::build(

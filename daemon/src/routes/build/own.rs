@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use cooper_builder::build::{Built, CacheLocation, Error, Event};
+use cooper_builder::call::ask;
 use zeroize::Zeroizing;
 
 use super::course::{self, Job, Tell};
@@ -75,6 +76,15 @@ pub(super) async fn build(State(engine): State<Engine>, request: Request) -> Res
         }
         if let Some(ignore) = call.ignore {
             call.request.ignore = Some(ignore.0.to_vec());
+        }
+        if let Some(question) = call.call {
+            return match ask(engine.store()?, &call.request, question) {
+                Ok(report) => {
+                    tell.send(BuildLine::Report(report));
+                    Ok(())
+                }
+                Err(error) => tell.failed(error),
+            };
         }
         let job = Job {
             request: call.request,

@@ -6,7 +6,7 @@ use super::super::error::{Error, Result};
 
 /// Wraps `archive` in the decoder that its magic number asks for. Several gzip members or zstd frames in a row are one
 /// stream, as `gzip` and `zstd` themselves read them.
-pub(super) fn decompress<'a>(archive: &'a mut dyn Read) -> Result<Box<dyn Read + 'a>> {
+pub(crate) fn decompress<'a>(archive: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
     let mut input = BufReader::with_capacity(256 << 10, archive);
     // A first read may be short; magic numbers need at most six bytes.
     let mut head = Vec::with_capacity(6);
