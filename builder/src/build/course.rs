@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cooper_registry::digest::Digest;
 use cooper_registry::store::Image;
 
 use super::checks::Checks;
@@ -19,7 +18,7 @@ pub(super) struct Course<'a> {
     checks: Checks<'a>,
     warned: bool,
     steps: BTreeMap<usize, Arc<Step>>,
-    bases: BTreeMap<usize, Digest>,
+    bases: BTreeMap<usize, Arc<Image>>,
 }
 
 /// A plan that was executed.
@@ -28,8 +27,8 @@ pub(super) struct Finished {
     pub(super) count: usize,
     /// All of them, by number.
     pub(super) steps: BTreeMap<usize, Arc<Step>>,
-    /// What the names of base images pointed to, by the steps that found them.
-    pub(super) bases: BTreeMap<usize, Digest>,
+    /// Base images, by the steps that found them.
+    pub(super) bases: BTreeMap<usize, Arc<Image>>,
     /// The images but for their layers.
     pub(super) images: Vec<Planned>,
 }
@@ -105,7 +104,7 @@ impl Feed for Course<'_> {
 
     fn found(&mut self, id: usize, image: &Arc<Image>) {
         let config = Arc::new(image.config.clone());
-        self.bases.insert(id, image.id.clone());
+        self.bases.insert(id, Arc::clone(image));
         self.planner.base_found(id, &image.manifest_digest, &config);
     }
 }

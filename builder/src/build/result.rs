@@ -1,6 +1,6 @@
 //! From executed steps to images in the store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cooper_registry::oci::{ImageConfig, Platform};
@@ -10,7 +10,7 @@ use super::error::Error;
 use super::request::{BuiltImage, Request};
 use crate::exec::{Outcome, RootFs, finish_image};
 use crate::export::{Facts, Finished, Material, Publisher, StepFact};
-use crate::plan::{Action, BaseSource, Planned, Source};
+use crate::plan::{Action, BaseSource, Planned, Source, Step};
 
 /// Where the images come from, for their provenance.
 pub(super) struct Origin<'a> {
@@ -69,13 +69,25 @@ fn facts(
             open.extend(step.needs());
         }
     }
+    // Of steps that are the same one was executed, whichever was first; told is the first in order, so that it never varies.
+    let first = first_of_same(executed);
+    let needed: BTreeSet<usize> = needed
+        .iter()
+        .map(|id| first.get(id).copied().unwrap_or(*id))
+        .collect();
+    let mut told: Vec<(&usize, &Arc<Step>)> = needed
+        .iter()
+        .filter_map(|id| executed.steps.get_key_value(id))
+        .collect();
+    // Those of triggers are numbered as they became known.
+    told.sort_by_key(|(id, step)| (step.info.line, **id));
     let mut materials = Vec::new();
     let mut steps = Vec::new();
-    for (id, step) in executed.steps.iter().filter(|(id, _)| needed.contains(id)) {
-        if let (Action::Base(base), Some(digest)) = (&step.action, executed.bases.get(id)) {
+    for (id, step) in told {
+        if let (Action::Base(base), Some(image)) = (&step.action, executed.bases.get(id)) {
             materials.push(match &base.source {
-                BaseSource::Named(name) => Material::image(name, digest, &step.platform),
-                BaseSource::Layout { .. } => Material::layout(&base.source.text(), digest),
+                BaseSource::Named(name) => Material::image(name, &image.id, &step.platform),
+                BaseSource::Layout { .. } => Material::layout(&base.source.text(), &image.id),
             });
         }
         let result = outcome.results.get(id);
@@ -100,6 +112,25 @@ fn facts(
         materials,
         steps,
     }
+}
+
+/// By its number, the first of all steps that are the same as a step: bases that are one image, other steps of one
+/// definition.
+fn first_of_same(executed: &Executed) -> BTreeMap<usize, usize> {
+    let mut bases = BTreeMap::new();
+    let mut others = BTreeMap::new();
+    let mut first = BTreeMap::new();
+    for (&id, step) in &executed.steps {
+        let same = match (&step.action, executed.bases.get(&id)) {
+            (Action::Base(base), Some(image)) => {
+                let key = (base.source.text(), &image.manifest_digest);
+                bases.entry(key).or_insert(id)
+            }
+            _ => others.entry(&step.definition).or_insert(id),
+        };
+        first.insert(id, *same);
+    }
+    first
 }
 
 fn config(

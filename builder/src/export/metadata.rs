@@ -27,7 +27,7 @@ impl Metadata {
 /// Describes the image `id` that a build has made.
 ///
 /// `reference` names the build (`buildx.build.ref`), `warnings` are those that the build told. Provenance is told where the
-/// image has it: the predicate alone for one platform, `buildx.build.provenance/<os>/<arch>` for each of several, as
+/// image has it: the predicate alone for one platform, `buildx.build.provenance/<os>/<arch>[/<variant>]` for each of several, as
 /// buildx does.
 ///
 /// # Errors
@@ -83,10 +83,9 @@ pub fn metadata(
             let bytes = store.read_blob(&layer.digest, MAX_DOCUMENT)?;
             let statement: Value = super::index::parse(&layer.digest, &bytes)?;
             let key = match about {
-                Some(image) if contents.images.len() > 1 => format!(
-                    "buildx.build.provenance/{}/{}",
-                    image.platform.os, image.platform.architecture
-                ),
+                Some(image) if contents.images.len() > 1 => {
+                    format!("buildx.build.provenance/{}", image.platform)
+                }
                 _ => "buildx.build.provenance".to_owned(),
             };
             map.insert(key, statement.get("predicate").cloned().unwrap_or_default());

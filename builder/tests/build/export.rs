@@ -14,6 +14,7 @@ use cooper_registry::digest::Digest;
 use cooper_registry::oci::{Index, Manifest, RunConfig, media_type};
 use serde_json::Value;
 
+use crate::platforms::add_multi;
 use crate::world::{Test, World};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -24,6 +25,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("export_refused", refused),
     ("export_attested", attested),
     ("export_sbom", sbom),
+    ("export_platforms", platforms),
     ("export_archives", archives),
     ("export_files", files),
     ("export_docker_types", docker_types),
@@ -648,4 +650,81 @@ fn skopeo() {
             assert!(output.status.success(), "{transport} {kind:?}: {errors}");
         }
     }
+}
+
+/// Several targets for several platforms: an index of each, whose attestations tell of that image alone.
+fn platforms() {
+    let world = World::new();
+    add_multi(&world);
+    let dockerfile = "FROM multi AS one\nCOPY a /one\nFROM busybox AS two\nCOPY a /two\nENV X=1\n";
+    let mut request = named(&world, dockerfile, "localhost:1/one");
+    request.targets[0].stage = Some("one".to_owned());
+    request.targets.push(Target {
+        stage: Some("two".to_owned()),
+        names: vec!["localhost:1/two".parse().unwrap()],
+    });
+    let host = cooper_registry::oci::Platform::host().normalized();
+    request.platforms = vec![host.clone(), "linux/arm/v6".parse().unwrap()];
+    request.push = true;
+    request.provenance = Some(Provenance {
+        mode: ProvenanceMode::Max,
+        ..Provenance::default()
+    });
+    let outcome = world.run(&request);
+    let built = outcome.result.as_ref().unwrap();
+    let pushed = world.pushed.lock().unwrap().clone();
+    let pushed: Vec<_> = pushed
+        .iter()
+        .map(|(name, id)| (name.familiar(), id.clone()))
+        .collect();
+    assert_eq!(
+        pushed,
+        [
+            ("localhost:1/one".to_owned(), built.images[0].image.clone()),
+            ("localhost:1/two".to_owned(), built.images[1].image.clone())
+        ]
+    );
+    for (number, (name, base, copied)) in [("one", "multi", "/one"), ("two", "busybox", "/two")]
+        .into_iter()
+        .enumerate()
+    {
+        let id = &built.images[number].image;
+        let index: Index = serde_json::from_slice(&world.store.read_blob(id, 1 << 20).unwrap()).unwrap();
+        let shown: Vec<String> = index
+            .manifests
+            .iter()
+            .map(|manifest| manifest.platform.as_ref().unwrap().to_string())
+            .collect();
+        let unknown = "unknown/unknown";
+        assert_eq!(
+            shown,
+            [host.to_string().as_str(), "linux/arm/v6", unknown, unknown]
+        );
+        let told = metadata(&world.store, id, &[], "", &[]).unwrap();
+        for platform in &shown[..2] {
+            let predicate = &told.0[&format!("buildx.build.provenance/{platform}")];
+            let definition = &predicate["buildDefinition"];
+            let materials = definition["resolvedDependencies"].as_array().unwrap();
+            assert_eq!(materials.len(), 1, "{definition}");
+            // There is one busybox, which is what was taken for the other platform, too.
+            let taken = if base == "multi" { platform } else { &shown[0] };
+            let uri = format!("pkg:docker/{base}@latest?platform={}", taken.replace('/', "%2F"));
+            assert_eq!(materials[0]["uri"], uri);
+            assert_eq!(
+                definition["externalParameters"]["request"]["args"]["target"],
+                name
+            );
+            let steps = definition["internalParameters"]["buildConfig"]["steps"]
+                .as_array()
+                .unwrap();
+            assert_eq!(steps.len(), 2, "{steps:?}");
+            let copies = steps
+                .iter()
+                .filter(|step| step["name"].as_str().unwrap().ends_with(copied));
+            assert_eq!(copies.count(), 1, "{steps:?}");
+            let layers = &predicate["runDetails"]["metadata"]["buildkit_metadata"]["layers"];
+            assert_eq!(layers.as_object().unwrap().len(), 2, "{layers}");
+        }
+    }
+    world.assert_clean();
 }

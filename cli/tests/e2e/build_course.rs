@@ -324,7 +324,7 @@ fn wrong_secrets(world: &World) {
 fn questions(world: &World) {
     world.write(
         "context/Dockerfile",
-        "# the program\nFROM busybox AS App\n# which one\nARG VERSION=1\nRUN --mount=type=secret,id=token,required true\n",
+        "# app the program\nFROM busybox AS App\n# VERSION which one\nARG VERSION=1\nRUN --mount=type=secret,id=token,required true\n",
     );
     let context = world.path("context");
     let context = context.to_str().unwrap();
@@ -354,6 +354,7 @@ fn questions(world: &World) {
         let (code, outline) = json("outline,format=json");
         assert_eq!(code, 0);
         assert_eq!(outline["args"][0]["name"], "VERSION", "{outline}");
+        assert_eq!(outline["args"][0]["description"], "which one", "{outline}");
         assert_eq!(outline["secrets"][0]["required"], true, "{outline}");
         let (_, targets) = json("targets,format=json");
         assert_eq!(targets["targets"][0]["base"], "busybox", "{targets}");
