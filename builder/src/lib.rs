@@ -7,6 +7,7 @@ pub mod build;
 pub mod call;
 pub mod context;
 pub mod dockerfile;
+pub mod export;
 pub mod ignore;
 pub mod mounts;
 

@@ -1,11 +1,12 @@
 //! The `cooper` command. `args` holds what can be typed, `settings` what it means, `commands` what it does, `client`
-//! and `session` how the engine is reached, `output` what is shown.
+//! and `session` how the engine is reached, `output` what is shown, `outputs` where the results of builds go.
 
 mod args;
 mod client;
 mod commands;
 mod failure;
 mod output;
+mod outputs;
 mod session;
 mod settings;
 mod usage;

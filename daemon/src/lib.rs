@@ -21,10 +21,30 @@ pub use routes::router;
 /// The engine's version, as `GET /version` reports it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What clients of `POST /build` need: its events and the tar of a context.
+/// What clients of `POST /cooper/build` need: the request's types, the tar of a context, and what it leaves out.
 pub mod build {
-    pub use cooper_builder::build::{Event, StepInfo};
+    pub use cooper_builder::build::{
+        Annotation, AnnotationPlace, CacheExport, CacheImport, CacheLocation, CacheMode, Compression,
+        CompressionKind, Context, Entitlement, Event, NamedContext, Provenance, ProvenanceMode, Request,
+        Sbom, StepInfo, Target,
+    };
+    pub use cooper_builder::call::{Call, Report};
     pub use cooper_builder::context::tar_directory;
+    pub use cooper_builder::dockerfile::nearest;
+    pub use cooper_builder::ignore::Patterns;
+    pub use cooper_registry::client::{Credentials, credentials_for};
+    pub use cooper_registry::oci::Platform;
+    pub use cooper_registry::reference::ImageRef;
+    pub use cooper_runner::cgroup::Resources;
+    pub use cooper_runner::spec::NetworkMode;
+}
+
+/// What clients of `GET /cooper/export` need.
+pub mod export {
+    pub use cooper_builder::build::{Annotation, AnnotationPlace, Compression, CompressionKind};
+    pub use cooper_builder::export::{Format, WriteOptions};
+    pub use cooper_registry::oci::Platform;
+    pub use cooper_registry::reference::ImageRef;
 }
 
 /// Serves the engine's store as a registry over plain HTTP until `shutdown` completes.

@@ -1,5 +1,6 @@
 //! The plan while it is executed: what it learns, and what of it is told.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cooper_registry::store::Image;
@@ -16,6 +17,20 @@ pub(super) struct Course<'a> {
     events: Events<'a>,
     checks: Checks<'a>,
     warned: bool,
+    steps: BTreeMap<usize, Arc<Step>>,
+    bases: BTreeMap<usize, Arc<Image>>,
+}
+
+/// A plan that was executed.
+pub(super) struct Finished {
+    /// How many steps there were.
+    pub(super) count: usize,
+    /// All of them, by number.
+    pub(super) steps: BTreeMap<usize, Arc<Step>>,
+    /// Base images, by the steps that found them.
+    pub(super) bases: BTreeMap<usize, Arc<Image>>,
+    /// The images but for their layers.
+    pub(super) images: Vec<Planned>,
 }
 
 impl<'a> Course<'a> {
@@ -26,15 +41,21 @@ impl<'a> Course<'a> {
             events,
             checks,
             warned: false,
+            steps: BTreeMap::new(),
+            bases: BTreeMap::new(),
         };
         course.tell();
         course
     }
 
-    /// Number of steps, and the finished images but for their layers.
-    pub(super) fn finish(self) -> Result<(usize, Vec<Planned>), Error> {
-        let steps = self.planner.len();
-        Ok((steps, self.planner.finish()?))
+    /// What was executed, and what came of it.
+    pub(super) fn finish(self) -> Result<Finished, Error> {
+        Ok(Finished {
+            count: self.planner.len(),
+            steps: self.steps,
+            bases: self.bases,
+            images: self.planner.finish()?,
+        })
     }
 
     fn tell(&mut self) {
@@ -76,11 +97,14 @@ impl Feed for Course<'_> {
         let steps = self.planner.advance()?;
         self.tell();
         self.warn()?;
+        let known = steps.iter().map(|step| (step.info.id, Arc::clone(step)));
+        self.steps.extend(known);
         Ok(steps)
     }
 
     fn found(&mut self, id: usize, image: &Arc<Image>) {
         let config = Arc::new(image.config.clone());
+        self.bases.insert(id, Arc::clone(image));
         self.planner.base_found(id, &image.manifest_digest, &config);
     }
 }

@@ -85,6 +85,9 @@ pub enum Error {
     /// The layers of a root file system could not be mounted.
     #[error(transparent)]
     Overlay(#[from] cooper_runner::overlay::OverlayError),
+    /// The image is in the store, and a registry did not take it.
+    #[error("{0}")]
+    Push(String),
     /// Cancelled by the caller.
     #[error("build cancelled")]
     Cancelled,

@@ -21,4 +21,4 @@ pub use options::{
 };
 pub use request::{Built, BuiltImage, Context, Entitlement, Event, NamedContext, Request, StepInfo, Target};
 pub use run::build;
-pub use services::{BaseImages, Secrets, Services, Web, WebRequest, WebResponse};
+pub use services::{BaseImages, Registries, Secrets, Services, Web, WebRequest, WebResponse};

@@ -82,6 +82,9 @@ pub struct Request {
     pub dockerfile_name: String,
     /// Bytes of the Dockerfile; `None` reads it from the context.
     pub dockerfile: Option<Vec<u8>>,
+    /// Bytes of the ignore file for the context when it lies beside a Dockerfile outside of it; `None` looks in the
+    /// context.
+    pub ignore: Option<Vec<u8>>,
     /// `--build-arg`. A `None` value takes it from nowhere (docker's `--build-arg NAME` was resolved by the client).
     pub build_args: BTreeMap<String, Option<String>>,
     /// What to build; at least one.
@@ -120,6 +123,10 @@ pub struct Request {
     pub compression: Option<Compression>,
     /// The named images are pushed to their registries.
     pub push: bool,
+    /// Pushed by digest alone: the registry gets no tag (`push-by-digest=true`).
+    pub push_by_digest: bool,
+    /// Docker's media types instead of OCI's (`oci-mediatypes=false`).
+    pub docker_types: bool,
     /// Layers made here become one.
     pub squash: bool,
     /// Attests how the image was made.
@@ -143,6 +150,7 @@ impl Default for Request {
             named_contexts: BTreeMap::new(),
             dockerfile_name: "Dockerfile".to_owned(),
             dockerfile: None,
+            ignore: None,
             build_args: BTreeMap::new(),
             targets: vec![Target::default()],
             platforms: Vec::new(),
@@ -162,6 +170,8 @@ impl Default for Request {
             annotations: Vec::new(),
             compression: None,
             push: false,
+            push_by_digest: false,
+            docker_types: false,
             squash: false,
             provenance: None,
             sbom: None,
@@ -242,6 +252,19 @@ pub enum Event {
     Warning {
         /// For people; may have several lines.
         text: String,
+    },
+    /// Something outside of the steps goes on: an image is pulled, a result is exported or pushed.
+    Progress {
+        /// What goes on, in the same words for all of its reports: `pulling busybox:latest`.
+        task: String,
+        /// Which part of it, such as a layer's short digest; empty for the whole.
+        item: String,
+        /// `downloading`; `done` ends the part, or the whole.
+        status: String,
+        /// Bytes so far; 0 when they are not counted.
+        current: u64,
+        /// Bytes in all; 0 when that is not known.
+        total: u64,
     },
     /// The image is in the store.
     Image {

@@ -1,52 +1,143 @@
 //! From executed steps to images in the store.
 
-use cooper_registry::oci::{ImageConfig, Platform};
-use cooper_registry::store::Store;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use cooper_registry::oci::{ImageConfig, Platform};
+
+use super::course::Finished as Executed;
 use super::error::Error;
 use super::request::{BuiltImage, Request};
 use crate::exec::{Outcome, RootFs, finish_image};
-use crate::plan::{Planned, is_multi_platform};
+use crate::export::{Facts, Finished, Material, Publisher, StepFact};
+use crate::plan::{Action, BaseSource, Planned, Source, Step};
 
-/// Puts the images of all targets into the store, named. A target for several platforms is an index.
+/// Where the images come from, for their provenance.
+pub(super) struct Origin<'a> {
+    /// When the build began.
+    pub(super) begun: jiff::Timestamp,
+    pub(super) source: Source<'a>,
+}
+
+/// Puts the images of all targets into the store, named, and then into registries if that was asked for.
 pub(super) fn put(
-    store: &Store,
-    request: &Request,
-    planned: &[Planned],
+    publisher: &Publisher<'_>,
+    executed: &Executed,
     outcome: &Outcome,
+    origin: &Origin<'_>,
 ) -> Result<Vec<BuiltImage>, Error> {
+    let request = publisher.request;
     let mut built = Vec::new();
     for (number, target) in request.targets.iter().enumerate() {
-        let names = target.names.clone();
-        let wanted = planned.iter().filter(|planned| planned.target == number);
-        if is_multi_platform(request) {
-            let mut images = Vec::new();
-            for planned in wanted {
-                let (config, rootfs) = config(request, planned, outcome)?;
-                let image = store.put_image(&config, &descriptors(&rootfs), &[])?;
-                images.push((image, platform(&config)));
-            }
-            let image = store.put_index(&images, &names)?;
-            built.push(BuiltImage { image, names });
-        } else {
-            for planned in wanted {
-                let (config, rootfs) = config(request, planned, outcome)?;
-                let image = store.put_image(&config, &descriptors(&rootfs), &names)?;
-                built.push(BuiltImage {
-                    image,
-                    names: names.clone(),
-                });
-            }
+        let mut platforms = Vec::new();
+        for planned in executed.images.iter().filter(|planned| planned.target == number) {
+            let (config, rootfs) = config(request, planned, outcome)?;
+            let layers = rootfs.layers.iter().map(|layer| layer.descriptor.clone());
+            platforms.push(Finished {
+                platform: platform(&config),
+                layers: layers.collect(),
+                base_layers: planned.state.base_layers,
+                lowers: rootfs.lowers.clone(),
+                facts: facts(executed, planned, outcome, origin, target.stage.as_deref()),
+                config,
+            });
         }
+        let names = target.names.clone();
+        let image = publisher.publish(platforms, &names)?;
+        built.push(BuiltImage { image, names });
+    }
+    for BuiltImage { image, names } in &built {
+        publisher.push(image, names)?;
     }
     Ok(built)
+}
+
+/// What provenance tells of one image: the steps that its files come from.
+fn facts(
+    executed: &Executed,
+    planned: &Planned,
+    outcome: &Outcome,
+    origin: &Origin<'_>,
+    stage: Option<&str>,
+) -> Facts {
+    let mut needed = BTreeSet::new();
+    let mut open: Vec<usize> = planned.state.rootfs.into_iter().collect();
+    while let Some(id) = open.pop() {
+        if needed.insert(id)
+            && let Some(step) = executed.steps.get(&id)
+        {
+            open.extend(step.needs());
+        }
+    }
+    // Of steps that are the same one was executed, whichever was first; told is the first in order, so that it never varies.
+    let first = first_of_same(executed);
+    let needed: BTreeSet<usize> = needed
+        .iter()
+        .map(|id| first.get(id).copied().unwrap_or(*id))
+        .collect();
+    let mut told: Vec<(&usize, &Arc<Step>)> = needed
+        .iter()
+        .filter_map(|id| executed.steps.get_key_value(id))
+        .collect();
+    // Those of triggers are numbered as they became known.
+    told.sort_by_key(|(id, step)| (step.info.line, **id));
+    let mut materials = Vec::new();
+    let mut steps = Vec::new();
+    for (id, step) in told {
+        if let (Action::Base(base), Some(image)) = (&step.action, executed.bases.get(id)) {
+            materials.push(match &base.source {
+                BaseSource::Named(name) => Material::image(name, &image.id, &step.platform),
+                BaseSource::Layout { .. } => Material::layout(&base.source.text(), &image.id),
+            });
+        }
+        let result = outcome.results.get(id);
+        let layers = result.map(|rootfs| rootfs.layers.as_slice()).unwrap_or_default();
+        // A base image's layers are all its own; of other steps only the last one is.
+        let own = match step.action {
+            Action::Base(_) => layers,
+            Action::Nothing => &[],
+            _ => &layers[layers.len().saturating_sub(1)..],
+        };
+        steps.push(StepFact {
+            name: step.info.name.clone(),
+            line: step.info.line,
+            layers: own.iter().map(|layer| layer.diff_id.to_string()).collect(),
+        });
+    }
+    Facts {
+        started: Some(origin.begun),
+        dockerfile_name: origin.source.name.to_owned(),
+        dockerfile: origin.source.bytes.to_vec(),
+        stage: stage.map(str::to_owned),
+        materials,
+        steps,
+    }
+}
+
+/// By its number, the first of all steps that are the same as a step: bases that are one image, other steps of one
+/// definition.
+fn first_of_same(executed: &Executed) -> BTreeMap<usize, usize> {
+    let mut bases = BTreeMap::new();
+    let mut others = BTreeMap::new();
+    let mut first = BTreeMap::new();
+    for (&id, step) in &executed.steps {
+        let same = match (&step.action, executed.bases.get(&id)) {
+            (Action::Base(base), Some(image)) => {
+                let key = (base.source.text(), &image.manifest_digest);
+                bases.entry(key).or_insert(id)
+            }
+            _ => others.entry(&step.definition).or_insert(id),
+        };
+        first.insert(id, *same);
+    }
+    first
 }
 
 fn config(
     request: &Request,
     planned: &Planned,
     outcome: &Outcome,
-) -> Result<(ImageConfig, std::sync::Arc<RootFs>), Error> {
+) -> Result<(ImageConfig, Arc<RootFs>), Error> {
     let rootfs = planned
         .state
         .rootfs
@@ -60,14 +151,6 @@ fn config(
         (!request.platforms.is_empty()).then_some(&planned.platform),
     );
     Ok((config, rootfs))
-}
-
-fn descriptors(rootfs: &RootFs) -> Vec<cooper_registry::oci::Descriptor> {
-    rootfs
-        .layers
-        .iter()
-        .map(|layer| layer.descriptor.clone())
-        .collect()
 }
 
 fn platform(config: &ImageConfig) -> Platform {

@@ -3,7 +3,7 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cooper_registry::reference::ImageRef;
 use cooper_registry::store::Store;
@@ -13,11 +13,12 @@ use super::checks::Checks;
 use super::course::Course;
 use super::error::Error;
 use super::request::{Built, Context, Event, NamedContext, Request, Target};
-use super::result;
+use super::result::{self, Origin};
 use super::services::Services;
 use crate::context::{ContextFiles, DigestCache, NamedContexts, read_dockerfile};
 use crate::dockerfile::{Dockerfile, parse};
 use crate::exec::{Emulation, Environment, execute};
+use crate::export::{Publisher, check_options};
 use crate::fetch::Fetcher;
 use crate::plan::{Epoch, Planner, Source, epoch};
 
@@ -39,6 +40,8 @@ pub fn build(
     cancelled: &AtomicBool,
 ) -> Result<Built, Error> {
     let request = &with_target(request);
+    let begun = jiff::Timestamp::now();
+    check_options(request)?;
     let lease = store.lease()?;
     let fetcher = Fetcher {
         store,
@@ -92,10 +95,23 @@ pub fn build(
     }
     named.save()?;
     let outcome = outcome?;
-    let (steps, planned) = course.finish()?;
+    if cancelled.load(Ordering::Relaxed) {
+        return Err(Error::Cancelled);
+    }
+    let finished = course.finish()?;
+    let publisher = Publisher {
+        store,
+        lease: &lease,
+        request,
+        registries: services.registries,
+        empty: &empty,
+        cancelled,
+        events,
+    };
+    let origin = Origin { begun, source };
     let built = Built {
-        images: result::put(store, request, &planned, &outcome)?,
-        steps,
+        images: result::put(&publisher, &finished, &outcome, &origin)?,
+        steps: finished.count,
         cached: outcome.cached,
     };
     for built in &built.images {

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use cooper_registry::oci::Platform;
+use cooper_registry::digest::Digest;
+use cooper_registry::oci::{Descriptor, Platform};
 use cooper_registry::reference::ImageRef;
 use cooper_registry::store::Image;
 
@@ -91,6 +92,33 @@ pub trait Web: Sync {
     ) -> Result<(), String>;
 }
 
+/// Registries as places of results and caches.
+pub trait Registries: Sync {
+    /// The manifest or index that `name` points to in its registry, byte-exact; `None` if the registry has none.
+    ///
+    /// # Errors
+    /// Why the registry could not be asked, for people.
+    fn manifest(&self, name: &ImageRef) -> Result<Option<(Descriptor, Vec<u8>)>, String>;
+
+    /// Brings a blob of `name`'s repository into the store, verified, if it is not there.
+    ///
+    /// # Errors
+    /// Why it could not be fetched, for people.
+    fn blob(&self, name: &ImageRef, descriptor: &Descriptor) -> Result<(), String>;
+
+    /// Pushes a manifest or index that the store has in `name`'s repository, with all that it names; under `name`'s tag, or
+    /// by its digest alone if `name` has a digest and no tag. `progress` gets lines for people.
+    ///
+    /// # Errors
+    /// Why it could not be pushed, for people.
+    fn push(
+        &self,
+        name: &ImageRef,
+        manifest: &Digest,
+        progress: &(dyn Fn(String) + Sync),
+    ) -> Result<(), String>;
+}
+
 /// Everything that a build asks of its engine.
 #[derive(Clone, Copy)]
 pub struct Services<'a> {
@@ -100,6 +128,8 @@ pub struct Services<'a> {
     pub secrets: &'a dyn Secrets,
     /// Where ADD finds URLs.
     pub web: &'a dyn Web,
+    /// Where results and caches are pushed to and fetched from.
+    pub registries: &'a dyn Registries,
 }
 
 impl std::fmt::Debug for Services<'_> {

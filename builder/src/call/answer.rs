@@ -16,18 +16,18 @@ pub enum Call {
     Describe,
 }
 
-/// An answer.
+/// An answer. Which one it is tells from its fields when it is read, so an outline, which may have none of its own, is last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Report {
     /// To [`Call::Check`].
     Check(Violations),
-    /// To [`Call::Outline`].
-    Outline(Outline),
     /// To [`Call::Targets`].
     Targets(Targets),
     /// To [`Call::Describe`].
     Describe(Methods),
+    /// To [`Call::Outline`].
+    Outline(Outline),
 }
 
 /// What the build checks found.

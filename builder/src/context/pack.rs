@@ -6,22 +6,31 @@ use std::path::Path;
 use rustix::fs::FileType;
 use tar::{Builder, EntryType, Header};
 
-use super::source::read_ignore;
+use super::source::{parse_ignore, read_ignore};
 use crate::build::Error;
 use crate::tree::{Entry, FileKind, Filter, RootHandle, select};
 
 /// Writes the files of the context directory `dir` as a tar, as `docker build` sends it to `POST /build`.
 ///
-/// Files that `.dockerignore` names are left out, but the Dockerfile (`dockerfile`, a path below `dir`, default
-/// `Dockerfile`) and the ignore files always come along, since the daemon needs them. Entries are sorted, owned by root
-/// and named without a leading `./`; sockets are left out. Nothing outside of `dir` is read: links are sent as links.
+/// Files that the ignore file names are left out, but the Dockerfile (`dockerfile`, a path below `dir`; none when it comes
+/// from elsewhere) and the ignore files always come along, since the daemon needs them. `ignore` is the text of an ignore
+/// file that takes the place of those in `dir`. Entries are sorted, owned by root and named without a leading `./`;
+/// sockets are left out. Nothing outside of `dir` is read: links are sent as links.
 ///
 /// # Errors
 /// Files that cannot be read, a malformed ignore file, or a failing `out`.
-pub fn tar_directory(dir: &Path, dockerfile: Option<&Path>, out: &mut dyn Write) -> Result<(), Error> {
+pub fn tar_directory(
+    dir: &Path,
+    dockerfile: Option<&Path>,
+    ignore: Option<&[u8]>,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
     let root = RootHandle::open_host(dir)?;
-    let dockerfile = dockerfile.map_or_else(|| "Dockerfile".into(), Path::to_string_lossy);
-    let ignore = read_ignore(&root, Some(&dockerfile))?;
+    let dockerfile = dockerfile.map(Path::to_string_lossy);
+    let ignore = match ignore {
+        Some(text) => parse_ignore(".dockerignore".to_owned(), text)?,
+        None => read_ignore(&root, dockerfile.as_deref())?,
+    };
     let mut files: Vec<Entry> = Vec::new();
     for selection in select(
         &root,
@@ -33,11 +42,11 @@ pub fn tar_directory(dir: &Path, dockerfile: Option<&Path>, out: &mut dyn Write)
     )? {
         files.extend(selection.entries);
     }
-    for name in [
-        dockerfile.as_ref(),
-        &format!("{dockerfile}.dockerignore"),
-        ".dockerignore",
-    ] {
+    let beside = dockerfile.iter().map(|name| format!("{name}.dockerignore"));
+    let needed = beside
+        .chain(dockerfile.iter().map(ToString::to_string))
+        .chain([".dockerignore".to_owned()]);
+    for name in needed {
         let path = Path::new(name.trim_start_matches("./"));
         if !files.iter().any(|entry| entry.real == path)
             && let Ok(entry) = Entry::read(&root, path.to_owned(), path.to_owned())

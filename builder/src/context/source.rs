@@ -27,15 +27,20 @@ pub(crate) struct ContextFiles {
 impl ContextFiles {
     /// Opens a context, fetches it if need be; none for [`Context::Empty`].
     ///
-    /// The ignore file is `<Dockerfile>.dockerignore` beside the Dockerfile, or `.dockerignore` at the root; those of
-    /// remote contexts are not looked at, as in BuildKit.
+    /// The ignore file is the one of the request, else `<Dockerfile>.dockerignore` beside a Dockerfile of the context, else
+    /// `.dockerignore` at the root; those of remote contexts are not looked at, as in BuildKit.
     pub(crate) fn open(request: &Request, fetcher: &Fetcher<'_>) -> Result<Option<Self>, Error> {
         match &request.context {
             Context::Empty => Ok(None),
             Context::Remote(text) => Self::fetch(text, fetcher).map(Some),
             Context::Directory(path) => {
                 let root = RootHandle::open_host(path)?;
-                let ignore = read_ignore(&root, Some(&request.dockerfile_name))?;
+                let inside = request.dockerfile.is_none();
+                let dockerfile = inside.then_some(request.dockerfile_name.as_str());
+                let ignore = match &request.ignore {
+                    Some(text) => parse_ignore(format!("{}.dockerignore", request.dockerfile_name), text)?,
+                    None => read_ignore(&root, dockerfile)?,
+                };
                 Ok(Some(Self {
                     root,
                     ignore,
@@ -93,14 +98,7 @@ pub(super) fn read_ignore(root: &RootHandle, dockerfile: Option<&str>) -> Result
     let beside = dockerfile.map(|dockerfile| format!("{dockerfile}.dockerignore"));
     for name in beside.into_iter().chain([".dockerignore".to_owned()]) {
         match read(root, Path::new(&name), MAX_IGNORE) {
-            Ok(text) => {
-                let patterns = Patterns::parse(&text);
-                let patterns = patterns.map_err(|error| Error::Ignore {
-                    name,
-                    reason: error.to_string(),
-                })?;
-                return Ok(Some(patterns).filter(|patterns| !patterns.is_empty()));
-            }
+            Ok(text) => return parse_ignore(name, &text),
             Err(Errno::NOENT | Errno::NOTDIR) => {}
             Err(errno) => {
                 let reason = why(errno);
@@ -109,6 +107,14 @@ pub(super) fn read_ignore(root: &RootHandle, dockerfile: Option<&str>) -> Result
         }
     }
     Ok(None)
+}
+
+pub(super) fn parse_ignore(name: String, text: &[u8]) -> Result<Option<Patterns>, Error> {
+    let patterns = Patterns::parse(text).map_err(|error| Error::Ignore {
+        name,
+        reason: error.to_string(),
+    })?;
+    Ok(Some(patterns).filter(|patterns| !patterns.is_empty()))
 }
 
 /// Name and bytes of the Dockerfile. Where the default name is asked for and missing, `dockerfile` is taken, as BuildKit
@@ -169,12 +175,13 @@ fn read(root: &RootHandle, path: &Path, limit: u64) -> Result<Vec<u8>, Errno> {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
-    use cooper_registry::oci::Platform;
+    use cooper_registry::digest::Digest;
+    use cooper_registry::oci::{Descriptor, Platform};
     use cooper_registry::reference::ImageRef;
     use cooper_registry::store::{Image, Store};
 
     use super::*;
-    use crate::build::{BaseImages, Secrets, Services, Web, WebRequest, WebResponse};
+    use crate::build::{BaseImages, Registries, Secrets, Services, Web, WebRequest, WebResponse};
 
     /// An engine that has nothing.
     struct Nothing;
@@ -192,6 +199,20 @@ mod tests {
 
         fn ssh_agent(&self, _: &str) -> Result<Option<std::path::PathBuf>, String> {
             Ok(None)
+        }
+    }
+
+    impl Registries for Nothing {
+        fn manifest(&self, _: &ImageRef) -> Result<Option<(Descriptor, Vec<u8>)>, String> {
+            Ok(None)
+        }
+
+        fn blob(&self, _: &ImageRef, _: &Descriptor) -> Result<(), String> {
+            Err("no blobs".to_owned())
+        }
+
+        fn push(&self, _: &ImageRef, _: &Digest, _: &(dyn Fn(String) + Sync)) -> Result<(), String> {
+            Err("no registry".to_owned())
         }
     }
 
@@ -215,6 +236,7 @@ mod tests {
             bases: &Nothing,
             secrets: &Nothing,
             web: &Nothing,
+            registries: &Nothing,
         };
         let lease = store.lease().unwrap();
         let fetcher = Fetcher {

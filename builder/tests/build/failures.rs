@@ -1,6 +1,7 @@
 //! Builds that fail or are cancelled, and what they leave.
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -183,7 +184,7 @@ fn packed_context() {
     }
     let pack = || {
         let mut out = Vec::new();
-        tar_directory(&world.context(), None, &mut out).unwrap();
+        tar_directory(&world.context(), Some(Path::new("Dockerfile")), None, &mut out).unwrap();
         out
     };
     let packed = pack();

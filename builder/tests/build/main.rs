@@ -14,6 +14,7 @@ mod calls;
 mod cases;
 mod copy_flags;
 mod debug;
+mod export;
 mod failures;
 mod files;
 mod history;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         run_flags::TESTS,
         secrets::TESTS,
         debug::TESTS,
+        export::TESTS,
     ]
     .concat();
     let trials = tests.into_iter().map(|(name, test)| {

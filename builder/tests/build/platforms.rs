@@ -26,7 +26,7 @@ fn host() -> String {
 }
 
 /// An index `multi` of an image for this host and one for `linux/arm/v6`.
-fn add_multi(world: &World) {
+pub(crate) fn add_multi(world: &World) {
     let mut images = Vec::new();
     for (name, text) in [("native", host()), ("foreign", "linux/arm/v6".to_owned())] {
         let platform: Platform = text.parse().unwrap();

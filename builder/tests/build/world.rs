@@ -12,11 +12,11 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use cooper_builder::build::{
-    BaseImages, Built, Context, Error, Event, Request, Secrets, Services, StepInfo, Web, WebRequest,
-    WebResponse, build,
+    BaseImages, Built, Context, Error, Event, Registries, Request, Secrets, Services, StepInfo, Web,
+    WebRequest, WebResponse, build,
 };
 use cooper_registry::digest::Digest;
-use cooper_registry::oci::{History, ImageConfig, Platform, RootFs, RunConfig};
+use cooper_registry::oci::{Descriptor, History, ImageConfig, Platform, RootFs, RunConfig};
 use cooper_registry::reference::ImageRef;
 use cooper_registry::store::{Image, Store};
 
@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(crate) secrets: BTreeMap<String, Vec<u8>>,
     /// What `--ssh` gave.
     pub(crate) agents: BTreeMap<String, PathBuf>,
+    /// What builds have pushed.
+    pub(crate) pushed: Mutex<Vec<(ImageRef, Digest)>>,
 }
 
 /// What a build gave and told.
@@ -148,6 +150,29 @@ impl Web for World {
     }
 }
 
+/// Registries that take everything and have nothing.
+impl Registries for World {
+    fn manifest(&self, name: &ImageRef) -> Result<Option<(Descriptor, Vec<u8>)>, String> {
+        Err(format!("no registry for {name}"))
+    }
+
+    fn blob(&self, name: &ImageRef, _descriptor: &Descriptor) -> Result<(), String> {
+        Err(format!("no registry for {name}"))
+    }
+
+    fn push(
+        &self,
+        name: &ImageRef,
+        manifest: &Digest,
+        progress: &(dyn Fn(String) + Sync),
+    ) -> Result<(), String> {
+        progress(format!("to {name}\n"));
+        let pushed = (name.clone(), manifest.clone());
+        self.pushed.lock().unwrap().push(pushed);
+        Ok(())
+    }
+}
+
 /// The busybox tree as a tar, made once for all tests.
 fn busybox() -> &'static [u8] {
     static TAR: OnceLock<Vec<u8>> = OnceLock::new();
@@ -203,6 +228,7 @@ impl World {
             store,
             secrets: BTreeMap::new(),
             agents: BTreeMap::new(),
+            pushed: Mutex::default(),
         };
         world.add_base(
             "busybox",
@@ -280,6 +306,7 @@ impl World {
             bases: self,
             secrets: self,
             web: self,
+            registries: self,
         }
     }
 
@@ -433,6 +460,15 @@ impl Outcome {
         }
         names.sort();
         names
+    }
+
+    /// The parts of what went on outside of the steps, in order.
+    pub(crate) fn progress(&self) -> Vec<&str> {
+        let items = self.events.iter().filter_map(|event| match event {
+            Event::Progress { item, .. } => Some(item.as_str()),
+            _ => None,
+        });
+        items.collect()
     }
 
     /// All output of RUN, in order.

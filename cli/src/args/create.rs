@@ -186,7 +186,8 @@ pub(crate) struct ContainerFlags {
 Examples:
   cooper run --rm busybox echo hello
   cooper run -it --rm busybox sh
-  cooper run --rm --build . make test      Build this directory, run `make test` in the result"
+  cooper run --rm --build . make test      Build this directory, run `make test` in the result
+  cooper run --rm --build . --watch        Again after every change of a file"
 )]
 pub(crate) struct RunArgs {
     #[command(flatten)]
@@ -213,6 +214,9 @@ pub(crate) struct RunArgs {
     /// Build argument for --build
     #[arg(long, value_name = "NAME[=VALUE]", requires = "build")]
     pub(crate) build_arg: Vec<String>,
+    /// With --build: build again whenever a file that matters changes, and start the container anew
+    #[arg(long, requires = "build", conflicts_with_all = ["detach", "interactive", "cidfile"])]
+    pub(crate) watch: bool,
     /// Image, command and its arguments
     #[arg(trailing_var_arg = true, value_name = "IMAGE [COMMAND] [ARG...]", hide = true)]
     pub(crate) rest: Vec<String>,

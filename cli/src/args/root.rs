@@ -55,7 +55,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Build an image from a Dockerfile
-    Build(build::BuildArgs),
+    Build(Box<build::BuildArgs>),
     /// Create and run a new container
     Run(create::RunArgs),
     /// Create a container without starting it
@@ -184,7 +184,7 @@ pub(crate) enum ContainerVerb {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageVerb {
     /// Build an image from a Dockerfile
-    Build(build::BuildArgs),
+    Build(Box<build::BuildArgs>),
     /// Show how an image came to be
     History(image::HistoryArgs),
     /// Make an image from the tar of a root file system

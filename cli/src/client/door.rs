@@ -137,6 +137,16 @@ impl Door {
         matches!(self, Self::InProcess { .. })
     }
 
+    /// Cancels the builds of the engine in this process and waits for them to be cleaned up. A daemon does so by itself
+    /// when its client hangs up.
+    pub(crate) async fn cancel_builds(&self) {
+        if let Self::InProcess { engine, .. } = self
+            && let Some(engine) = engine.get()
+        {
+            engine.cancel_builds().await;
+        }
+    }
+
     /// Opens one more connection.
     pub(crate) async fn open(&self) -> Result<Box<dyn Stream>, ClientError> {
         match self {

@@ -69,6 +69,11 @@ impl Client {
         self.door.is_in_process()
     }
 
+    /// Cancels builds whose requests were dropped, and waits until the engine in this process has cleaned up.
+    pub(crate) async fn cancel_builds(&self) {
+        self.door.cancel_builds().await;
+    }
+
     /// GET, the answer as it is.
     pub(crate) async fn get_value(&self, path: &str) -> Result<Value, ClientError> {
         let response = self.send(Method::GET, path, Payload::Empty, &[]).await?;

@@ -23,6 +23,7 @@ mod prune;
 mod ps;
 mod pull;
 mod registry;
+mod rerun;
 mod rmi;
 mod run;
 mod save;

@@ -2,7 +2,7 @@
 
 use super::create::{self, usage};
 use super::foreground::{Attachment, start, start_failure};
-use super::{build, print};
+use super::{build, print, rerun};
 use crate::args::create::RunArgs;
 use crate::client::Client;
 use crate::failure::{ENGINE_ERROR, Failure, Result};
@@ -13,12 +13,13 @@ use crate::settings::container;
 pub(super) async fn run(client: &Client, args: RunArgs) -> Result {
     let built;
     let (image, command) = match &args.build {
+        Some(directory) if args.watch => return rerun::run(client, &args, directory).await,
         Some(directory) => {
-            let options = build::Options::for_run(&args, directory);
-            built = build::build(client, &options)
+            let order = build::Order::for_run(&args, directory)?;
+            built = build::build(client, order, &mut Signals::ending()?)
                 .await
                 .map_err(|failure| failure.with_code(ENGINE_ERROR))?;
-            (built.id.as_str(), &args.rest[..])
+            (built.id(), &args.rest[..])
         }
         None => match args.rest.split_first() {
             Some((image, command)) => (image.as_str(), command),

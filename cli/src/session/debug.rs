@@ -123,44 +123,9 @@ async fn copy_out(mut reader: OwnedReadHalf, pump: &Pump) -> Result<i32> {
     }
 }
 
-/// A command line for a shell that does the same again and offers a shell if a step fails: `args` are ours, the name of
-/// the program and the verb first.
-pub(crate) fn debug_command(args: &[String]) -> String {
-    let mut words: Vec<String> = args.iter().map(|arg| quote(arg)).collect();
-    if !args.iter().any(|arg| arg == "--debug") {
-        words.insert(words.len().min(2), "--debug".to_owned());
-    }
-    words.join(" ")
-}
-
-fn quote(word: &str) -> String {
-    let plain = |char: char| char.is_ascii_alphanumeric() || "-_./:=,@%+".contains(char);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn commands_can_be_pasted() {
-        for (args, expected) in [
-            (&["cooper", "build", "."][..], "cooper build --debug ."),
-            (&["cooper", "build", "--debug", "."], "cooper build --debug ."),
-            (
-                &["cooper", "build", "-t", "it's", ""],
-                "cooper build --debug -t 'it'\\''s' ''",
-            ),
-            (&["cooper"], "cooper --debug"),
-        ] {
-            let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
-            assert_eq!(debug_command(&args), expected);
-        }
-    }
 
     #[tokio::test]
     async fn frames_end_with_the_code() {

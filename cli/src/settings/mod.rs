@@ -1,5 +1,6 @@
 //! What the flags mean: request bodies made of typed texts, files and the environment.
 
+pub(crate) mod build;
 pub(crate) mod container;
 pub(crate) mod filters;
 mod lifecycle;

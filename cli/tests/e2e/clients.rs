@@ -273,6 +273,28 @@ fn dockerd(world: &World) {
     docker(&["push", &theirs]);
     docker(&["rmi", &ours, &theirs]);
     assert_eq!(world.ok(&["run", "--rm", &theirs, "echo", "pushed"]), "pushed");
+    // Archives of builds, however their layers are compressed.
+    world.write("context/Dockerfile", "FROM busybox\nRUN echo made > /file\n");
+    let context = world.path("context");
+    for compression in ["uncompressed", "gzip", "zstd"] {
+        let archive = world.path(compression);
+        let output = format!("type=docker,compression={compression},dest={}", archive.display());
+        let tag = format!("built:{compression}");
+        world.ok(&[
+            "build",
+            "-q",
+            "-t",
+            &tag,
+            "-o",
+            &output,
+            context.to_str().unwrap(),
+        ]);
+        let loaded = docker(&["load", "-q", "-i", archive.to_str().unwrap()]);
+        assert!(loaded.contains(&tag), "{loaded}");
+        let config = docker(&["image", "inspect", "-f", "{{json .RootFS.Layers}}", &tag]);
+        let ours = world.ok(&["inspect", "-f", "{{json .RootFS.Layers}}", &tag]);
+        assert_eq!(config.trim(), ours);
+    }
 }
 
 /// Clients that vanish while they wait cost the daemon nothing.

@@ -8,10 +8,14 @@
 
 mod account;
 mod build;
+mod build_classic;
+mod build_contexts;
+mod build_course;
 mod clients;
 mod crash;
 mod daemon;
 mod events;
+mod export;
 mod image;
 mod lifecycle;
 mod rootless;
@@ -33,11 +37,15 @@ fn main() -> ExitCode {
         run::TESTS,
         image::TESTS,
         build::TESTS,
+        build_classic::TESTS,
+        build_contexts::TESTS,
+        build_course::TESTS,
         crash::TESTS,
         daemon::TESTS,
         events::TESTS,
         lifecycle::TESTS,
         clients::TESTS,
+        export::TESTS,
         rootless::TESTS,
         rootless_engines::TESTS,
     ]

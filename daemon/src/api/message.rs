@@ -4,7 +4,6 @@
     reason = "fields carry the names and meanings of Docker's JSONMessage"
 )]
 
-use cooper_builder::build::Event;
 use serde::{Deserialize, Serialize};
 
 /// Docker's `jsonmessage.JSONMessage`, one JSON object per line ended by `\r\n` (readers must take any whitespace).
@@ -29,9 +28,6 @@ pub struct Message {
     pub error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aux: Option<serde_json::Value>,
-    /// Cooper's own build progress, sent instead of `stream` when the query says `cooper-events=1`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cooper: Option<Event>,
 }
 
 /// `progressDetail`; both absent prints `{}`, as Docker does for steps without a size.

@@ -5,6 +5,7 @@
 //! order and meaning follow the definitions of API 1.51 (named on each type); the shapes were compared with the answers
 //! of Docker 28.5.
 
+mod build;
 mod container;
 mod event;
 mod exec;
@@ -15,6 +16,10 @@ mod network;
 mod system;
 mod time;
 
+pub use build::{
+    BUILD_VERSION, BuildCall, BuildDoor, BuildFailure, BuildLine, BuildResult, Bytes, CONTEXT_PART,
+    ImageResult, MAX_BUILD_CALL, MAX_BUILD_CHUNK, MAX_SECRET,
+};
 pub use container::{
     AttachParams, ContainerConfig, ContainerInspect, ContainerState, ContainerSummary, CreateRequest,
     CreateResponse, GraphDriver, Health, HealthcheckResult, MountPoint, NetworkSettings,

@@ -7,6 +7,7 @@ use cooper_registry::client::{Client, ClientConfig};
 use cooper_registry::store::{self, Store};
 use cooper_runner::container::{self, Containers};
 
+use super::builds::Builds;
 use crate::error::{ApiError, ApiResult};
 
 /// Where the engine keeps its state.
@@ -34,6 +35,7 @@ struct Inner {
     store: OnceLock<Store>,
     containers: OnceLock<Containers>,
     opening: Mutex<()>,
+    builds: Arc<Builds>,
 }
 
 /// Why an engine's state cannot be used.
@@ -76,6 +78,7 @@ impl Engine {
                 store: OnceLock::new(),
                 containers: OnceLock::new(),
                 opening: Mutex::new(()),
+                builds: Arc::default(),
             }),
         })
     }
@@ -126,6 +129,17 @@ impl Engine {
 
     pub(crate) fn exec_root(&self) -> &Path {
         &self.inner.config.exec_root
+    }
+
+    /// The builds that this engine runs now.
+    pub(crate) fn builds(&self) -> &Arc<Builds> {
+        &self.inner.builds
+    }
+
+    /// Cancels every build that this engine runs, and waits until each has undone its unfinished steps.
+    pub async fn cancel_builds(&self) {
+        self.inner.builds.cancel(None);
+        self.inner.builds.ended().await;
     }
 
     /// Runs short blocking work on the pool; it completes even when the client has gone.

@@ -1,31 +1,24 @@
-//! What a client gave its build to keep.
+//! Secrets of a build: what came with its request, in memory for as long as it runs.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cooper_builder::build::Secrets;
 
-/// Secrets and SSH agents of one build; in memory only.
-#[derive(Default)]
-pub(crate) struct GivenSecrets {
+use crate::api::Bytes;
+
+/// The secrets and agents that one client offers to one build. Values are wiped when this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct OfferedSecrets {
     /// By id.
-    pub(crate) secrets: BTreeMap<String, Vec<u8>>,
+    pub(crate) values: BTreeMap<String, Bytes>,
     /// Sockets on this host, by id.
     pub(crate) agents: BTreeMap<String, PathBuf>,
 }
 
-impl std::fmt::Debug for GivenSecrets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GivenSecrets")
-            .field("secrets", &self.secrets.keys())
-            .field("agents", &self.agents)
-            .finish()
-    }
-}
-
-impl Secrets for GivenSecrets {
+impl Secrets for OfferedSecrets {
     fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, String> {
-        Ok(self.secrets.get(id).cloned())
+        Ok(self.values.get(id).map(|value| value.0.to_vec()))
     }
 
     fn ssh_agent(&self, id: &str) -> Result<Option<PathBuf>, String> {

@@ -19,15 +19,15 @@ const DUPLEX_BUFFER: usize = 256 << 10;
 /// Where a request came from; an extension of every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Origin {
-    /// The client is this very process, so host paths that it names are its own.
+    /// The client is this very process.
     pub(crate) in_process: bool,
-    /// User of the client's process, where the socket tells.
-    pub(crate) uid: Option<u32>,
+    /// Host paths that the client names are what this process sees under the same names, with the same rights.
+    pub(crate) shares_files: bool,
 }
 
 /// Serves the API on one end of an in-memory duplex and returns the other: speak HTTP/1.1 over it as over a socket.
 ///
-/// Must be called within a tokio runtime. Requests of this door may use `cooper-context` of `POST /build`.
+/// Must be called within a tokio runtime. Requests of this door may name directories of this host.
 pub fn in_process(engine: Engine) -> DuplexStream {
     let (client, server) = tokio::io::duplex(DUPLEX_BUFFER);
     let connection = serve_connection(
@@ -35,7 +35,7 @@ pub fn in_process(engine: Engine) -> DuplexStream {
         crate::routes::router(engine),
         Origin {
             in_process: true,
-            uid: None,
+            shares_files: true,
         },
         None,
         std::future::pending(),

@@ -7,6 +7,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::body::receiver_stream;
@@ -17,29 +18,37 @@ use crate::error::ApiError;
 const LINES: usize = 64;
 
 /// Sends lines from tasks and threads.
-#[derive(Debug, Clone)]
-pub(crate) struct Lines {
-    send: mpsc::Sender<Result<Message, ApiError>>,
+#[derive(Debug)]
+pub(crate) struct Lines<T = Message> {
+    send: mpsc::Sender<Result<T, ApiError>>,
 }
 
-impl Lines {
-    pub(crate) fn channel() -> (Self, LinesBody) {
+impl<T> Clone for Lines<T> {
+    fn clone(&self) -> Self {
+        Self {
+            send: self.send.clone(),
+        }
+    }
+}
+
+impl<T> Lines<T> {
+    pub(crate) fn channel() -> (Self, LinesBody<T>) {
         let (send, receive) = mpsc::channel(LINES);
         (Self { send }, LinesBody { receive })
     }
 
     /// From a thread that may block. False when the client has gone.
-    pub(crate) fn send_blocking(&self, message: Message) -> bool {
+    pub(crate) fn send_blocking(&self, message: T) -> bool {
         self.send.blocking_send(Ok(message)).is_ok()
     }
 
     /// From a task. False when the client has gone.
-    pub(crate) async fn send(&self, message: Message) -> bool {
+    pub(crate) async fn send(&self, message: T) -> bool {
         self.send.send(Ok(message)).await.is_ok()
     }
 
     /// From anywhere, for progress that may be dropped when the client is slow or gone.
-    pub(crate) fn offer(&self, message: Message) {
+    pub(crate) fn offer(&self, message: T) {
         // Dropping is the point.
         let _ = self.send.try_send(Ok(message));
     }
@@ -57,11 +66,11 @@ impl Lines {
 
 /// The receiving end.
 #[derive(Debug)]
-pub(crate) struct LinesBody {
-    receive: mpsc::Receiver<Result<Message, ApiError>>,
+pub(crate) struct LinesBody<T = Message> {
+    receive: mpsc::Receiver<Result<T, ApiError>>,
 }
 
-impl LinesBody {
+impl<T: Serialize + From<ApiError> + Send + 'static> LinesBody<T> {
     /// The answer, as soon as the first line or failure is known.
     pub(crate) async fn response(mut self) -> Response {
         let first = match self.receive.recv().await {
@@ -69,8 +78,7 @@ impl LinesBody {
             Some(Ok(message)) => Some(message),
             None => None,
         };
-        let rest = receiver_stream(self.receive)
-            .map(|line| line.unwrap_or_else(|error| Message::error(error.message)));
+        let rest = receiver_stream(self.receive).map(|line| line.unwrap_or_else(T::from));
         let lines = futures_util::stream::iter(first).chain(rest);
         let body =
             Body::from_stream(lines.map(|message| Ok::<_, std::convert::Infallible>(encode(&message))));
@@ -78,7 +86,13 @@ impl LinesBody {
     }
 }
 
-fn encode(message: &Message) -> Bytes {
+impl From<ApiError> for Message {
+    fn from(error: ApiError) -> Self {
+        Self::error(error.message)
+    }
+}
+
+fn encode(message: &impl Serialize) -> Bytes {
     let mut bytes = serde_json::to_vec(message).unwrap_or_else(|error| {
         tracing::error!(%error, "cannot encode a line");
         b"{}".to_vec()

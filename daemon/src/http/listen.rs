@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::door::{Origin, serve_connection};
 use super::hangup::Hangup;
+use super::peer::shares_files;
 use crate::engine::Engine;
 
 /// How long requests in progress may take after the shutdown began; streams of running containers are cut then.
@@ -210,8 +211,10 @@ async fn accept(listener: Listener, router: axum::Router, mut stopping: watch::R
                 continue;
             }
         };
-        let uid = stream.peer_cred().ok().map(|peer| peer.uid());
-        tracing::debug!(uid, "connection");
+        let peer = stream.peer_cred().ok();
+        let uid = peer.as_ref().map(tokio::net::unix::UCred::uid);
+        let shares_files = peer.is_some_and(|peer| shares_files(&peer));
+        tracing::debug!(uid, shares_files, "connection");
         let mut stop = stopping.clone();
         let stopped = async move {
             // An error means that the sender has gone, which also means the end.
@@ -226,7 +229,7 @@ async fn accept(listener: Listener, router: axum::Router, mut stopping: watch::R
         };
         let origin = Origin {
             in_process: false,
-            uid,
+            shares_files,
         };
         connections.spawn(serve_connection(stream, router.clone(), origin, hangup, stopped));
         idle.as_mut().reset(Instant::now() + IDLE);

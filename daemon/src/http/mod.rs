@@ -10,5 +10,6 @@ pub(crate) mod keys;
 pub(crate) mod leftover;
 pub(crate) mod lines;
 pub(crate) mod listen;
+pub(crate) mod peer;
 pub(crate) mod query;
 pub(crate) mod version;

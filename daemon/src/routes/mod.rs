@@ -4,6 +4,7 @@ mod build;
 mod containers;
 mod events;
 mod exec;
+mod export;
 mod images;
 mod later;
 mod networks;
@@ -29,6 +30,7 @@ pub fn router(engine: Engine) -> Router {
         .merge(exec::routes())
         .merge(images::routes())
         .merge(build::routes())
+        .merge(export::routes())
         .merge(networks::routes())
         .merge(later::routes())
         .fallback(not_found)

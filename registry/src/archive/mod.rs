@@ -20,6 +20,8 @@ mod layout;
 mod load;
 mod reader;
 mod save;
+mod tree;
 
 pub use load::{Loaded, load};
-pub use save::save;
+pub use save::{save, save_layout};
+pub use tree::TreeArchive;

@@ -59,24 +59,40 @@ pub fn save(store: &Store, images: &[(Image, Vec<ImageRef>)], out: &mut dyn Writ
         annotations: BTreeMap::new(),
     };
     let mut tar = Tar(out);
-    tar.directory("blobs/")?;
-    let algorithms: BTreeSet<_> = plan.blobs.keys().map(Digest::algorithm).collect();
-    for algorithm in algorithms {
-        tar.directory(&format!("blobs/{}/", algorithm.as_str()))?;
-        for (digest, content) in plan
-            .blobs
-            .iter()
-            .filter(|(digest, _)| digest.algorithm() == algorithm)
-        {
-            tar.blob(store, digest, content)?;
-        }
-    }
+    tar.blobs(store, &plan)?;
     tar.file(INDEX, &text(&index)?)?;
     tar.file(MANIFEST, &text(&entries)?)?;
     tar.file(OCI_LAYOUT, OCI_LAYOUT_TEXT.as_bytes())?;
     if !repositories.is_empty() {
         tar.file(REPOSITORIES, &text(&repositories)?)?;
     }
+    tar.end()
+}
+
+/// Writes a manifest or index with everything of it that the store has as an OCI layout in a tar, without the files of a
+/// docker-archive. `tops`: its descriptor for `index.json`, once for each name, with the annotations it is to have there.
+///
+/// # Errors
+/// As [`save`]. The caller keeps what is written by a lease.
+pub fn save_layout(store: &Store, tops: &[Descriptor], out: &mut dyn Write) -> Result<()> {
+    let mut plan = Plan::default();
+    for top in tops {
+        let document =
+            find(store, &[], &top.digest)?.ok_or_else(|| Error::NoSuchManifest(top.digest.clone()))?;
+        plan.document(store, &[], document, 0)?;
+    }
+    let index = Index {
+        schema_version: 2,
+        media_type: Some(media_type::OCI_INDEX.to_owned()),
+        artifact_type: None,
+        manifests: tops.to_vec(),
+        subject: None,
+        annotations: BTreeMap::new(),
+    };
+    let mut tar = Tar(out);
+    tar.blobs(store, &plan)?;
+    tar.file(INDEX, &text(&index)?)?;
+    tar.file(OCI_LAYOUT, OCI_LAYOUT_TEXT.as_bytes())?;
     tar.end()
 }
 
@@ -235,6 +251,22 @@ impl Tar<'_> {
         header.set_size(size);
         header.set_cksum();
         self.0.write_all(header.as_bytes()).map_err(output)
+    }
+
+    fn blobs(&mut self, store: &Store, plan: &Plan) -> Result<()> {
+        self.directory("blobs/")?;
+        let algorithms: BTreeSet<_> = plan.blobs.keys().map(Digest::algorithm).collect();
+        for algorithm in algorithms {
+            self.directory(&format!("blobs/{}/", algorithm.as_str()))?;
+            for (digest, content) in plan
+                .blobs
+                .iter()
+                .filter(|(digest, _)| digest.algorithm() == algorithm)
+            {
+                self.blob(store, digest, content)?;
+            }
+        }
+        Ok(())
     }
 
     fn directory(&mut self, path: &str) -> Result<()> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Transaction};
 
+use super::compress::forget_dead;
 use super::error::{Error, IoContext, Result};
 use super::handle::Store;
 use super::images::{closure, dangling, drop_image, edges, layer_keys, top_level};
@@ -284,6 +285,7 @@ fn drop_dead_rows(tx: &Transaction<'_>, live: &Live, report: &mut GcReport) -> R
             tx.execute("DELETE FROM repo_blobs WHERE digest = ?1", [digest.to_string()])?;
         }
     }
+    forget_dead(tx, &|digest| live.blobs.contains(digest))?;
     tx.execute("DELETE FROM fresh WHERE at <= ?1", [now() - FRESH_SECONDS])?;
     tx.execute_batch(
         "DELETE FROM lease_items WHERE kind = 'fresh' AND target NOT IN (SELECT digest FROM fresh)",

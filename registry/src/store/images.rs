@@ -12,7 +12,7 @@ use super::manifest::is_index;
 use super::repos::{
     Link, MAX_CONFIG, MAX_MANIFEST, find_repo, link_blob, link_manifest, move_tag, repo_id, stored_digest,
 };
-use super::types::{GcOptions, GcReport, Image};
+use super::types::{GcOptions, GcReport, Image, ManifestForm};
 use crate::digest::{DiffId, Digest};
 use crate::oci::{Descriptor, ImageConfig, Index, Manifest, Platform, media_type};
 use crate::reference::{ImageRef, RepoName, Tag};
@@ -173,6 +173,20 @@ impl Store {
         layers: &[Descriptor],
         names: &[ImageRef],
     ) -> Result<Digest> {
+        self.put_image_as(config, layers, names, &ManifestForm::default())
+    }
+
+    /// [`Store::put_image`] with annotations, or with Docker's media types.
+    ///
+    /// # Errors
+    /// As [`Store::put_image`].
+    pub fn put_image_as(
+        &self,
+        config: &ImageConfig,
+        layers: &[Descriptor],
+        names: &[ImageRef],
+        form: &ManifestForm,
+    ) -> Result<Digest> {
         if config.rootfs.diff_ids.len() != layers.len() {
             return Err(Error::InvalidManifest(format!(
                 "{} layers, but the config has {} diff ids",
@@ -194,14 +208,19 @@ impl Store {
         };
         let config_bytes = json(serde_json::to_vec(config))?;
         let config_digest = self.put_blob(&config_bytes)?;
+        let (manifest_type, config_type) = if form.docker_types {
+            (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG)
+        } else {
+            (media_type::OCI_MANIFEST, media_type::OCI_CONFIG)
+        };
         let manifest = Manifest {
             schema_version: 2,
-            media_type: Some(media_type::OCI_MANIFEST.to_owned()),
+            media_type: Some(manifest_type.to_owned()),
             artifact_type: None,
-            config: Descriptor::new(media_type::OCI_CONFIG, config_digest, config_bytes.len() as u64),
+            config: Descriptor::new(config_type, config_digest, config_bytes.len() as u64),
             layers: layers.to_vec(),
             subject: None,
-            annotations: BTreeMap::new(),
+            annotations: form.annotations.clone(),
         };
         let mut by_repo: BTreeMap<&RepoName, Vec<Tag>> = BTreeMap::new();
         for name in names {
@@ -218,9 +237,7 @@ impl Store {
                 .collect(),
         };
         let bytes = json(serde_json::to_vec(&manifest))?;
-        Ok(self
-            .store_manifest(media_type::OCI_MANIFEST, &bytes, None, &links)?
-            .digest)
+        Ok(self.store_manifest(manifest_type, &bytes, None, &links)?.digest)
     }
 
     /// New name for an image; whatever the name meant before becomes unnamed.

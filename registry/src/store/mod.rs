@@ -24,6 +24,7 @@
 //!   leases/<id>               flock held by the owner of a temporary lease
 //!   locks/gc                  shared: publishing; exclusive: collecting
 //!   locks/<layer>             exclusive: unpacking that layer
+//!   locks/compress-<coding>-<layer>  exclusive: compressing it
 //!   trash/<id>                being deleted
 //!   containers/               the engine's, not touched here
 //!   cache-mounts/             the builder's, not touched here, counted by `usage`
@@ -32,7 +33,7 @@
 //! # Lock rule
 //! Who makes something visible *and* the row that keeps it alive holds `locks/gc` shared from before the first to after the
 //! second. A collection holds it exclusively while it marks and renames garbage aside, so it sees both or neither. Locks
-//! are taken in the order: layer, gc, SQLite; never the other way. A lease is taken before one looks whether the thing is
+//! are taken in the order: layer or compress, gc, SQLite; never the other way. A lease is taken before one looks whether the thing is
 //! there.
 //!
 //! # Crash rule
@@ -68,6 +69,7 @@
 mod blobs;
 mod cache;
 mod check;
+mod compress;
 pub(crate) mod confined;
 mod error;
 mod gc;
@@ -80,6 +82,7 @@ mod layout;
 mod lease;
 mod lock;
 mod manifest;
+mod merge;
 mod platforms;
 mod repos;
 mod reserve;
@@ -91,12 +94,15 @@ mod unpack_image;
 mod usage;
 mod write;
 
+pub use compress::{Coding, LevelError};
 pub use error::{Error, Result};
 pub use handle::Store;
 pub use ingest::Ingest;
 pub use lease::Lease;
 pub use snapshot::Snapshot;
-pub use types::{Backing, BlobInfo, CacheRecord, GcOptions, GcReport, Image, Layer, StoredManifest, Usage};
+pub use types::{
+    Backing, BlobInfo, CacheRecord, GcOptions, GcReport, Image, Layer, ManifestForm, StoredManifest, Usage,
+};
 pub use unpack::UnpackLimits;
 pub use usage::disk_usage;
 pub use write::{Attributes, LayerWriter, Node};

@@ -54,6 +54,15 @@ pub struct Image {
     pub stored_at: i64,
 }
 
+/// How an image's manifest is written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ManifestForm {
+    /// Docker's schema 2 media types instead of OCI's; the layers' descriptors must have them too.
+    pub docker_types: bool,
+    /// Annotations of the manifest.
+    pub annotations: std::collections::BTreeMap<String, String>,
+}
+
 /// A finished layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {

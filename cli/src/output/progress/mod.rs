@@ -2,6 +2,7 @@
 
 mod plain;
 mod screen;
+mod tasks;
 mod tty;
 
 pub(crate) use plain::Plain;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use cooper_daemon::build::Event;
 
+use super::tasks::Tasks;
+
 /// How long the step that holds the floor may say nothing before another one gets it.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -19,6 +21,7 @@ pub(crate) struct Plain {
     waiting: VecDeque<usize>,
     numbers: usize,
     spoken: bool,
+    tasks: Tasks,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +82,22 @@ impl Plain {
                 self.leave(&mut lines);
                 self.gap(&mut lines);
                 lines.push(format!("WARNING: {text}"));
+            }
+            Event::Progress {
+                task,
+                item,
+                status,
+                current,
+                total,
+            } => {
+                let lines_of = self
+                    .tasks
+                    .report(task, item, status, *current, *total, &mut self.numbers);
+                if !lines_of.is_empty() {
+                    self.leave(&mut lines);
+                    self.gap(&mut lines);
+                    lines.extend(lines_of);
+                }
             }
             Event::Image { id, names } => {
                 self.release(at, &mut lines);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use cooper_daemon::build::Event;
 
 use super::plain::seconds;
+use super::tasks::Task;
 use crate::output::human::ellipsis;
 
 /// Lines of output shown under a running step.
@@ -20,6 +21,8 @@ pub(crate) struct Tty {
     warnings: Vec<String>,
     image: Option<(String, Vec<String>)>,
     total: usize,
+    /// What goes on outside of the steps, in the order it began.
+    tasks: Vec<(String, Task)>,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +82,26 @@ impl Tty {
             }
             Event::Debug { .. } => {}
             Event::Warning { text } => self.warnings.push(text.clone()),
+            Event::Progress {
+                task,
+                item,
+                status,
+                current,
+                total,
+            } => {
+                let known = self.tasks.iter_mut().find(|(name, _)| name == task);
+                let task = match known {
+                    Some((_, task)) => task,
+                    None => {
+                        self.tasks.push((task.clone(), Task::new(at)));
+                        let Some((_, task)) = self.tasks.last_mut() else {
+                            return;
+                        };
+                        task
+                    }
+                };
+                task.report(item, status, (*current, *total), at);
+            }
             Event::Image { id, names } => self.image = Some((id.clone(), names.clone())),
         }
     }
@@ -113,6 +136,13 @@ impl Tty {
                         .map(|line| ellipsis(&format!(" => => # {line}"), width)),
                 );
             }
+        }
+        for (name, task) in &self.tasks {
+            lines.push(justify(&format!(" => {name}"), &tenths(task.took(at)), width));
+            lines.extend(
+                task.lines()
+                    .map(|line| ellipsis(&format!(" => => {line}"), width)),
+            );
         }
         if let Some((id, names)) = &self.image {
             lines.push(justify(" => exporting to image", "", width));

@@ -62,21 +62,34 @@ pub(crate) struct TreeWalk {
     links: HashMap<(u64, u64), Vec<u8>>,
     ready: VecDeque<Piece>,
     ended: bool,
-    /// Later times are set to it, in unix seconds.
+    /// Later times are set to it, in unix seconds, in the tree too.
     clamp: Option<i64>,
+    /// Later times are written as this one.
+    latest: Option<i64>,
 }
 
 impl TreeWalk {
     /// A walk of the directory `root`. Times later than `clamp` (unix seconds) are set to it, in the tree and so in the
     /// archive.
     pub(crate) fn new(root: OwnedFd, clamp: Option<i64>) -> Result<Self> {
+        Self::begin(root, b"", clamp, None)
+    }
+
+    /// A walk of `root` as what lies in the directory `prefix` (empty, or with a slash at its end), which has an entry
+    /// then; times later than `latest` (unix seconds) are written as that.
+    pub(crate) fn placed(root: OwnedFd, prefix: &[u8], latest: Option<i64>) -> Result<Self> {
+        Self::begin(root, prefix, None, latest)
+    }
+
+    fn begin(root: OwnedFd, prefix: &[u8], clamp: Option<i64>, latest: Option<i64>) -> Result<Self> {
         let mut walk = Self {
             stack: Vec::new(),
-            path: Vec::new(),
+            path: prefix.to_vec(),
             links: HashMap::new(),
             ready: VecDeque::new(),
             ended: false,
             clamp,
+            latest,
         };
         let mut stat = fstat(&root).at("/")?;
         if let Some(times) = walk.clamped(&mut stat) {
@@ -85,13 +98,16 @@ impl TreeWalk {
         let attributes = Target::File(root.as_fd()).all().at("/")?;
         let opaque = walk.check_overlay(&attributes)?;
         let xattrs = layer_xattrs(attributes);
-        if stat.st_mode & 0o7777 != 0o755 || stat.st_uid != 0 || stat.st_gid != 0 || !xattrs.is_empty() {
+        if !prefix.is_empty() {
+            walk.push_header(prefix, Flag::Directory, &stat, 0, b"", &xattrs);
+        } else if stat.st_mode & 0o7777 != 0o755 || stat.st_uid != 0 || stat.st_gid != 0 || !xattrs.is_empty()
+        {
             walk.push_header(b"./", Flag::Directory, &stat, 0, b"", &xattrs);
         }
         if opaque {
             walk.push_opaque();
         }
-        walk.enter(root, 0)?;
+        walk.enter(root, prefix.len())?;
         Ok(walk)
     }
 
@@ -289,7 +305,9 @@ impl TreeWalk {
             uid: stat.st_uid,
             gid: stat.st_gid,
             size,
-            mtime: stat.st_mtime,
+            mtime: self
+                .latest
+                .map_or(stat.st_mtime, |latest| stat.st_mtime.min(latest)),
             link,
             device,
             xattrs,

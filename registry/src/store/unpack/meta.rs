@@ -14,7 +14,7 @@ use super::super::tar::xattr::{Target, in_layer};
 
 /// Metadata that an entry or a copied-up file gets.
 #[derive(Debug, Clone)]
-pub(super) struct Meta {
+pub(in crate::store) struct Meta {
     pub(super) mode: u32,
     pub(super) uid: u32,
     pub(super) gid: u32,
@@ -39,7 +39,7 @@ impl Meta {
         }
     }
 
-    pub(super) fn of_file(stat: &Stat, target: Target<'_>) -> Result<Self, Errno> {
+    pub(in crate::store) fn of_file(stat: &Stat, target: Target<'_>) -> Result<Self, Errno> {
         let xattrs = target.all()?;
         let device = xattrs.get(DEVICE).filter(|_| is_confined()).cloned();
         Ok(Self {
@@ -79,7 +79,7 @@ impl Meta {
 }
 
 /// Owner, then mode (a change of owner clears setuid), then attributes (it clears capabilities too), then times.
-pub(super) fn set_file_meta(file: &OwnedFd, meta: &Meta) -> Result<(), Errno> {
+pub(in crate::store) fn set_file_meta(file: &OwnedFd, meta: &Meta) -> Result<(), Errno> {
     fchown(file, Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)))?;
     fchmod(file, meta.raw_mode())?;
     meta.set_xattrs(Target::File(file.as_fd()))?;
@@ -90,7 +90,12 @@ pub(super) fn set_file_meta(file: &OwnedFd, meta: &Meta) -> Result<(), Errno> {
 }
 
 /// The same for what cannot be opened: links, devices, pipes.
-pub(super) fn set_node_meta(parent: &OwnedFd, name: &[u8], symlink: bool, meta: &Meta) -> Result<(), Errno> {
+pub(in crate::store) fn set_node_meta(
+    parent: &OwnedFd,
+    name: &[u8],
+    symlink: bool,
+    meta: &Meta,
+) -> Result<(), Errno> {
     chownat(
         parent,
         name,

@@ -16,7 +16,8 @@ use super::error::{Error, Result};
 use super::tar::decode::TarReader;
 use crate::digest::{Algorithm, Digest, Hasher};
 pub(crate) use apply::Lowers;
-use decompress::decompress;
+pub(crate) use decompress::decompress;
+pub(super) use meta::{Meta, set_file_meta, set_node_meta};
 
 /// Bounds on what one layer archive may unpack to. They are no substitute for a quota: they keep a hostile archive from
 /// filling the disk or running for ever.
