@@ -8,6 +8,7 @@ mod options;
 mod request;
 mod run;
 mod services;
+mod verify;
 
 pub use error::Error;
 pub(crate) use error::{IoContext, reason};
@@ -18,3 +19,6 @@ pub use options::{
 pub use request::{Built, BuiltImage, Context, Entitlement, Event, NamedContext, Request, StepInfo, Target};
 pub use run::build;
 pub use services::{BaseImages, Services};
+pub use verify::{Difference, Verification, verify};
+
+pub use crate::cache::{Cause, FileChange, render_causes};

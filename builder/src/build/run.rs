@@ -12,6 +12,7 @@ use cooper_registry::store::{Image, Store};
 use super::error::Error;
 use super::request::{Built, BuiltImage, Event, Request};
 use super::services::Services;
+use crate::cache::Journal;
 use crate::context::{ContextFiles, DigestCache, read_dockerfile};
 use crate::dockerfile::{Diagnostic, Dockerfile, lint, parse};
 use crate::exec::{Environment, Events, Outcome, execute, finish_image};
@@ -53,6 +54,7 @@ pub fn build(
         });
     }
     let steps = outline(&dockerfile, &graph);
+    let journal = Journal::open(store, request, &dockerfile, &steps)?;
     events(Event::Plan { steps: steps.clone() });
     let images = resolve_images(request, &graph, &source, services, cancelled)?;
     let configs: Vec<&ImageConfig> = images.iter().map(|image| &image.config).collect();
@@ -66,6 +68,7 @@ pub fn build(
         None => None,
     };
     let lease = store.lease()?;
+    lease.layers(journal.layers())?;
     let stop = AtomicBool::new(false);
     let environment = Environment {
         store,
@@ -77,12 +80,16 @@ pub fn build(
         digests: digests.as_ref(),
         images: &images,
         lease: &lease,
+        journal: &journal,
         empty: &empty,
         stop: &stop,
     };
     let outcome = execute(&environment, &plan.steps, cancelled);
     if let Some(digests) = &digests {
         digests.save(store)?;
+    }
+    if request.verify.is_none() {
+        journal.save(store)?;
     }
     let outcome = outcome?;
     let built = export(store, request, &plan, &outcome)?;

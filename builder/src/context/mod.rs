@@ -3,6 +3,7 @@
 mod digests;
 mod pack;
 mod source;
+mod stat_table;
 mod unpack;
 
 pub(crate) use digests::DigestCache;

@@ -9,6 +9,7 @@ use cooper_registry::oci::Descriptor;
 use cooper_registry::store::{Image, Layer, Lease, Store};
 
 use crate::build::{Error, Event, Request};
+use crate::cache::Journal;
 use crate::context::{ContextFiles, DigestCache};
 use crate::plan::Source;
 
@@ -27,6 +28,8 @@ pub(crate) struct Environment<'a> {
     pub(crate) images: &'a [Image],
     /// Keeps results from being collected until the image names them.
     pub(crate) lease: &'a Lease,
+    /// What the last builds of this Dockerfile did.
+    pub(crate) journal: &'a Journal,
     /// An empty directory, for overlays that lack a layer.
     pub(crate) empty: &'a Path,
     /// Set when the build ends early.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use cooper_registry::digest::Algorithm;
 use cooper_registry::store::Snapshot;
@@ -10,7 +11,7 @@ use super::archive::extract;
 use super::context::{Environment, RootFs};
 use super::step::Keep;
 use crate::build::Error;
-use crate::cache::Key;
+use crate::cache::{Fact, FileList, Key, fingerprint};
 use crate::plan::{CopyAction, CopyFrom};
 use crate::tree::{
     Copier, CopyOptions, DataDigest, Entry, FileKind, Filter, Owner, RootHandle, Selection, hash_file,
@@ -97,6 +98,11 @@ pub(super) fn find(
 }
 
 impl Sources {
+    /// Whether one file that is no directory is all there is to copy.
+    pub(super) fn is_single_file(&self) -> bool {
+        matches!(self.selections.as_slice(), [only] if matches!(only.entries.as_slice(), [file] if !file.is_dir()))
+    }
+
     /// Adds the files to a key: where they go, what they are, and their contents; not their times.
     pub(super) fn add_to(&self, environment: &Environment<'_>, key: &mut Key) -> Result<(), Error> {
         let Some(root) = &self.root else { return Ok(()) };
@@ -105,6 +111,7 @@ impl Sources {
         let mut number = 0;
         for selection in &self.selections {
             let mut hasher = Algorithm::Sha256.hasher();
+            let mut list = FileList::new(selection.entries.first().map_or(Path::new(""), |top| &top.real));
             for entry in &selection.entries {
                 number += 1;
                 environment.check_cancelled()?;
@@ -116,6 +123,7 @@ impl Sources {
                     })
                     .filter(|&first| first != number);
                 let line = self.describe(environment, root, entry, first)?;
+                list.push(&entry.rel, self.fact(entry, &line));
                 hasher.update(line.as_bytes());
                 if selection.entries.len() <= LISTED {
                     key.add("file", &line);
@@ -126,8 +134,31 @@ impl Sources {
                 key.add("name", selection.name.as_os_str().as_encoded_bytes());
             }
             key.add("files", hasher.finish().to_string());
+            key.explain(list);
         }
         Ok(())
+    }
+
+    /// The same for an explanation: `line` is what [`Self::describe`] says.
+    fn fact(&self, entry: &Entry, line: &str) -> Fact {
+        let data = line.trim_end().rsplit(' ').next().unwrap_or_default();
+        let (content, attributes) = match &entry.kind {
+            FileKind::Directory => (0, 0),
+            FileKind::Regular => {
+                let (content, attributes) = data.split_once('+').unwrap_or((data, ""));
+                let attributes = if attributes.is_empty() { 0 } else { fingerprint(attributes.as_bytes()) };
+                // The lower half of a hash is one, too.
+                (fingerprint(content.as_bytes()), attributes as u32)
+            }
+            _ => (fingerprint(data.as_bytes()), 0),
+        };
+        Fact {
+            mode: entry.stat.st_mode,
+            user: if self.is_context { 0 } else { entry.stat.st_uid },
+            group: if self.is_context { 0 } else { entry.stat.st_gid },
+            content,
+            attributes,
+        }
     }
 
     fn describe(

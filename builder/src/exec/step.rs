@@ -1,17 +1,18 @@
 //! One step: from the cache if it can be, executed otherwise.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cooper_registry::store::Snapshot;
+use rustix::fs::FileType;
 
 use super::context::{Environment, LayerRef, RootFs};
 use super::{copy, run};
-use crate::build::Error;
-use crate::cache::{Flight, Key, look_up, remember};
+use crate::build::{Error, Event};
+use crate::cache::{About, Cause, End, Input, Key, Made, board, explain, keep_pre_image, look_up, remember};
 use crate::dockerfile::Diagnostic;
 use crate::plan::{Action, CopyAction, CopyFrom, Source, Step, WorkdirAction};
-use crate::tree::{Owner, Touched, lookup_owner, mount_writable, resolve};
+use crate::tree::{Owner, RootHandle, Touched, lookup_owner, mount_writable, resolve};
 
 /// A step's result.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub(super) enum Keep {
 
 pub(super) fn execute_step(
     environment: &Environment<'_>,
+    steps: &[Step],
     step: &Step,
     inputs: &[(usize, Arc<RootFs>)],
 ) -> Result<Done, Error> {
@@ -43,6 +45,12 @@ pub(super) fn execute_step(
         None => Arc::new(RootFs::default()),
         Some(id) => input(id).ok_or_else(|| Error::internal("a step's parent is done before it"))?,
     };
+    let attempt = Attempt {
+        environment,
+        steps,
+        step,
+        parent: &parent,
+    };
     match &step.action {
         Action::Base(image) => base(environment, *image),
         Action::Nothing => Ok(Done {
@@ -51,14 +59,9 @@ pub(super) fn execute_step(
         }),
         Action::Run(action) => {
             let key = with_clamp(environment, run::key(action, &parent));
-            cached(
-                environment,
-                step,
-                &parent,
-                &key,
-                environment.request.no_cache,
-                |snapshot| run::execute(environment, step.info.id, step.span, action, &parent, snapshot),
-            )
+            attempt.cached(&key, environment.request.no_cache, None, |snapshot| {
+                run::execute(environment, step.info.id, step.span, action, &parent, snapshot)
+            })
         }
         Action::Workdir(action) => {
             let mut key = Key::new("WORKDIR");
@@ -66,9 +69,7 @@ pub(super) fn execute_step(
             key.add("path", &action.path);
             key.add("user", &action.user);
             let key = with_clamp(environment, key);
-            cached(environment, step, &parent, &key, false, |snapshot| {
-                workdir(environment, action, &parent, snapshot)
-            })
+            attempt.cached(&key, false, None, |snapshot| workdir(environment, action, &parent, snapshot))
         }
         Action::Copy(action) => {
             let from = match action.from {
@@ -77,7 +78,7 @@ pub(super) fn execute_step(
                 }
                 CopyFrom::Step(None) | CopyFrom::Context => None,
             };
-            copy_step(environment, step, action, &parent, from.as_deref())
+            attempt.copy(action, from.as_deref())
         }
     }
 }
@@ -94,101 +95,234 @@ fn with_clamp(environment: &Environment<'_>, mut key: Key) -> Key {
     key
 }
 
-/// Copies between stages are found by what both stages are; otherwise, and for the context, by the files' contents.
-fn copy_step(
-    environment: &Environment<'_>,
-    step: &Step,
-    action: &CopyAction,
-    parent: &Arc<RootFs>,
-    from: Option<&RootFs>,
-) -> Result<Done, Error> {
-    let quick = from.map(|from| {
-        let mut key = with_clamp(environment, copy::action_key(action, parent));
-        key.add("from", from.identity());
-        // The other key has these files' contents; this one must say which files they are.
-        action
-            .sources
-            .iter()
-            .for_each(|(source, _)| key.add("path", source));
-        key
-    });
-    if let Some(quick) = quick.as_ref().filter(|_| !environment.request.no_cache)
-        && let Some(done) = hit(environment, parent, quick)?
-    {
-        return Ok(done);
-    }
-    let sources = copy::find(environment, action, from)?;
-    let mut key = with_clamp(environment, copy::action_key(action, parent));
-    sources.add_to(environment, &mut key)?;
-    let done = cached(
-        environment,
-        step,
-        parent,
-        &key,
-        environment.request.no_cache,
-        |snapshot| copy::execute(environment, action, &sources, parent, snapshot),
-    )?;
-    if let (
-        Some(quick),
-        Some(LayerRef {
-            diff_id,
-            created: Some(created),
-            ..
-        }),
-    ) = (quick, done.rootfs.layers.last())
-    {
-        remember(environment.store, &quick, &step.info.name, diff_id, created)?;
-    }
-    Ok(done)
+/// The key of a single file whose own name does not matter because the destination is no directory: one that was renamed
+/// is found under it.
+struct Renamed {
+    hash: String,
+    /// Destination, relative to the root.
+    dest: PathBuf,
 }
 
-fn hit(environment: &Environment<'_>, parent: &RootFs, key: &Key) -> Result<Option<Done>, Error> {
-    let Some(found) = look_up(environment.store, environment.lease, key)? else {
-        return Ok(None);
-    };
-    Ok(Some(Done {
-        rootfs: parent.with(environment.store, found.layer, found.created),
-        cached: true,
-    }))
+impl Renamed {
+    fn new(action: &CopyAction, sources: &copy::Sources, key: &Key) -> Option<Self> {
+        let plain = !action.unpack && action.files.is_empty() && !action.dest.ends_with('/');
+        (plain && sources.is_single_file()).then(|| Self {
+            hash: key.without("COPY as", &["step", "source", "name"]).hash(),
+            dest: Path::new(action.dest.trim_start_matches('/')).to_owned(),
+        })
+    }
+
+    /// Records the result of the key with hash `full` under this one, too, if the file has indeed the destination's name.
+    fn remember(&self, attempt: Attempt<'_>, rootfs: &RootFs, full: &str) -> Result<(), Error> {
+        let environment = attempt.environment;
+        let (Some(layer), Some(tree)) = (rootfs.layers.last(), rootfs.lowers.first()) else {
+            return Ok(());
+        };
+        let (diff_id, Some(created)) = (&layer.diff_id, &layer.created) else {
+            return Ok(());
+        };
+        let made = RootHandle::open_host(tree)?.stat(&self.dest);
+        let is_file = made.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory);
+        // Not where the result itself was not kept.
+        if is_file && look_up(environment.store, environment.lease, full)?.is_some() {
+            remember(environment.store, &self.hash, attempt.title(), Made { diff_id, created }, Some(full))?;
+        }
+        Ok(())
+    }
 }
 
-/// Takes the result of `key` from the cache, or makes it with `make` in a snapshot that becomes a layer.
-fn cached(
-    environment: &Environment<'_>,
-    step: &Step,
-    parent: &RootFs,
-    key: &Key,
-    ignore_cache: bool,
-    make: impl FnOnce(&Snapshot) -> Result<Keep, Error>,
-) -> Result<Done, Error> {
-    let mut flight = None;
-    if !ignore_cache {
-        if let Some(done) = hit(environment, parent, key)? {
+/// One step with what it begins from.
+#[derive(Clone, Copy)]
+struct Attempt<'a> {
+    environment: &'a Environment<'a>,
+    steps: &'a [Step],
+    step: &'a Step,
+    parent: &'a RootFs,
+}
+
+impl Attempt<'_> {
+    /// Copies between stages are found by what both stages are; otherwise, and for the context, by the files' contents.
+    fn copy(self, action: &CopyAction, from: Option<&RootFs>) -> Result<Done, Error> {
+        let environment = self.environment;
+        let no_cache = environment.request.no_cache;
+        let quick = from.map(|from| {
+            let mut key = with_clamp(environment, copy::action_key(action, self.parent));
+            key.add("from", from.identity());
+            // The other key has these files' contents; this one must say which files they are.
+            action
+                .sources
+                .iter()
+                .for_each(|(source, _)| key.add("path", source));
+            key.hash()
+        });
+        if let Some(quick) = quick.as_ref().filter(|_| !no_cache)
+            && let Some(done) = self.hit(quick)?
+        {
             return Ok(done);
         }
-        // Whoever was first may have finished meanwhile.
-        flight = Some(Flight::board(environment.exec_root, key, environment.stop)?);
-        if let Some(done) = hit(environment, parent, key)? {
+        let sources = copy::find(environment, action, from)?;
+        let mut key = with_clamp(environment, copy::action_key(action, self.parent));
+        sources.add_to(environment, &mut key)?;
+        let renamed = Renamed::new(action, &sources, &key);
+        let hash = key.hash();
+        if let Some(renamed) = renamed.as_ref().filter(|_| !no_cache)
+            && look_up(environment.store, environment.lease, &hash)?.is_none()
+            && let Some(done) = self.hit(&renamed.hash)?
+        {
             return Ok(done);
         }
+        let done = self.cached(&key, no_cache, quick.as_deref(), |snapshot| {
+            copy::execute(environment, action, &sources, self.parent, snapshot)
+        })?;
+        if let Some(renamed) = renamed.filter(|_| !done.cached) {
+            renamed.remember(self, &done.rootfs, &hash)?;
+        }
+        Ok(done)
     }
-    environment.check_cancelled()?;
-    let snapshot = environment.store.new_snapshot()?;
-    let keep = make(&snapshot)?;
-    environment.check_cancelled()?;
-    let layer = environment
-        .store
-        .commit_snapshot(snapshot, environment.request.source_date_epoch)?;
-    environment.lease.layer(&layer.diff_id)?;
-    let created = jiff::Timestamp::now().to_string();
-    if keep == Keep::Yes {
-        remember(environment.store, key, &step.info.name, &layer.diff_id, &created)?;
+
+    fn hit(self, hash: &str) -> Result<Option<Done>, Error> {
+        let environment = self.environment;
+        let Some(found) = look_up(environment.store, environment.lease, hash)? else {
+            return Ok(None);
+        };
+        let layer = Some(&found.layer.diff_id);
+        environment.journal.reached(self.step.info.id, &found.key, End::Done, layer);
+        Ok(Some(Done {
+            rootfs: self.parent.with(environment.store, found.layer, found.created),
+            cached: true,
+        }))
     }
-    drop(flight);
-    Ok(Done {
-        rootfs: parent.with(environment.store, layer, created),
-        cached: false,
-    })
+
+    /// Takes the result of `key` from the cache, or makes it with `make` in a snapshot that becomes a layer. The result is
+    /// recorded under the hash `quick`, too.
+    fn cached(
+        self,
+        key: &Key,
+        ignore_cache: bool,
+        quick: Option<&str>,
+        make: impl FnOnce(&Snapshot) -> Result<Keep, Error>,
+    ) -> Result<Done, Error> {
+        let hash = key.hash();
+        let hit = || {
+            let done = self.hit(&hash)?;
+            if let (Some(done), Some(quick)) = (&done, quick)
+                && let Some(LayerRef { diff_id, created: Some(created), .. }) = done.rootfs.layers.last()
+            {
+                remember(self.environment.store, quick, self.title(), Made { diff_id, created }, Some(&hash))?;
+            }
+            Ok::<_, Error>(done)
+        };
+        let mut flight = None;
+        if !ignore_cache {
+            if let Some(done) = hit()? {
+                return Ok(done);
+            }
+            // Whoever was first may have finished meanwhile.
+            flight = Some(board(self.environment.store, &hash, self.environment.stop)?);
+            if let Some(done) = hit()? {
+                return Ok(done);
+            }
+        }
+        self.environment.check_cancelled()?;
+        let result = self.make(key, &hash, ignore_cache, quick, make);
+        if result.is_err() {
+            self.environment.journal.reached(self.step.info.id, &hash, End::Unfinished, None);
+        }
+        drop(flight);
+        result
+    }
+
+    fn make(
+        self,
+        key: &Key,
+        hash: &str,
+        ignore_cache: bool,
+        quick: Option<&str>,
+        make: impl FnOnce(&Snapshot) -> Result<Keep, Error>,
+    ) -> Result<Done, Error> {
+        let environment = self.environment;
+        if environment.request.explain {
+            self.tell_causes(key, hash, ignore_cache)?;
+        }
+        // A build that only compares leaves the cache as it is.
+        let keeps = environment.request.verify.is_none();
+        if keeps {
+            keep_pre_image(environment.store, hash, key, self.about())?;
+        }
+        let snapshot = environment.store.new_snapshot()?;
+        let keep = make(&snapshot)?;
+        environment.check_cancelled()?;
+        let layer = environment
+            .store
+            .commit_snapshot(snapshot, environment.request.source_date_epoch)?;
+        environment.lease.layer(&layer.diff_id)?;
+        let created = jiff::Timestamp::now().to_string();
+        let end = match keep {
+            Keep::Yes if !keeps => End::Done,
+            Keep::Yes => {
+                let made = Made { diff_id: &layer.diff_id, created: &created };
+                remember(environment.store, hash, self.title(), made, None)?;
+                if let Some(quick) = quick {
+                    remember(environment.store, quick, self.title(), made, Some(hash))?;
+                }
+                End::Done
+            }
+            Keep::No => End::Unsettled,
+        };
+        environment.journal.reached(self.step.info.id, hash, end, Some(&layer.diff_id));
+        Ok(Done {
+            rootfs: self.parent.with(environment.store, layer, created),
+            cached: false,
+        })
+    }
+
+    fn tell_causes(self, key: &Key, hash: &str, ignore_cache: bool) -> Result<(), Error> {
+        let environment = self.environment;
+        let id = self.step.info.id;
+        let causes = if ignore_cache {
+            vec![Cause::NoCache]
+        } else {
+            explain(environment.store, environment.journal, id, key, hash, self.about())?
+        };
+        (environment.events)(Event::Missed { step: id, causes });
+        Ok(())
+    }
+
+    fn title(&self) -> &str {
+        &self.step.info.name
+    }
+
+    fn about(self) -> About {
+        let source = match &self.step.action {
+            Action::Copy(CopyAction { from: CopyFrom::Step(Some(id)), .. }) => Some(*id),
+            _ => None,
+        };
+        let journal = self.environment.journal;
+        About {
+            text: journal.text(self.step.info.id).to_owned(),
+            parent: self.step.parent.and_then(|id| self.input(id)),
+            source: source.and_then(|id| self.input(id)),
+            variables: self.step.variables.clone().into_iter().collect(),
+            arguments: journal.arguments.clone(),
+        }
+    }
+
+    fn input(&self, id: usize) -> Option<Input> {
+        let step = self.steps.get(id)?;
+        let image = match &step.action {
+            Action::Base(image) => {
+                let text = self.environment.journal.text(id);
+                let name = text.strip_prefix("FROM ").unwrap_or(text);
+                Some(format!("{name}@{}", self.environment.images[*image].manifest_digest))
+            }
+            _ => None,
+        };
+        Some(Input {
+            step: id,
+            name: step.info.name.clone(),
+            image,
+        })
+    }
 }
 
 fn base(environment: &Environment<'_>, image: usize) -> Result<Done, Error> {

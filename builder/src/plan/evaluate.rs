@@ -1,5 +1,6 @@
 //! Goes through the needed stages in order and turns instructions into steps, config and history.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use cooper_registry::oci::ImageConfig;
@@ -103,6 +104,7 @@ pub(crate) fn evaluate(
         names: outline.into_iter(),
         image_steps: vec![None; images.len()],
         states: BTreeMap::new(),
+        expanded: RefCell::default(),
     };
     for (&index, origin) in &graph.bases {
         evaluator.stage(index, &dockerfile.stages[index], origin, images)?;
@@ -126,6 +128,8 @@ pub(super) struct Evaluator<'a> {
     /// The step of each image, once it is there.
     image_steps: Vec<Option<usize>>,
     states: BTreeMap<usize, StageState>,
+    /// Variables that the current instruction has used.
+    expanded: RefCell<BTreeMap<String, String>>,
 }
 
 impl Evaluator<'_> {
@@ -175,6 +179,7 @@ impl Evaluator<'_> {
         instruction: &Instruction,
         place: (usize, usize),
     ) -> Result<(), Error> {
+        self.expanded.take();
         match &instruction.kind {
             InstructionKind::Run(run) => self.run(state, instruction, run),
             InstructionKind::Copy(copy) => self.copy(state, instruction, copy, place),
@@ -217,13 +222,19 @@ impl Evaluator<'_> {
             span,
             parent,
             action,
+            variables: self.expanded.take(),
         });
         Ok(id)
     }
 
     /// Expands a word with the stage's variables.
     pub(super) fn expand(&self, state: &StageState, word: &Word) -> Result<String, Error> {
-        self.source.expand(word, &|name| state.get(name), self.escape)
+        let lookup = |name: &str| {
+            let value = state.get(name);
+            self.expanded.borrow_mut().insert(name.to_owned(), value.clone().unwrap_or_default());
+            value
+        };
+        self.source.expand(word, &lookup, self.escape)
     }
 
     pub(super) fn escape(&self) -> char {

@@ -1,5 +1,7 @@
 //! What is executed.
 
+use std::collections::BTreeMap;
+
 use cooper_runner::spec::NetworkMode;
 
 use crate::build::StepInfo;
@@ -14,6 +16,8 @@ pub(crate) struct Step {
     /// The step whose result this one changes; none for an empty one.
     pub(crate) parent: Option<usize>,
     pub(crate) action: Action,
+    /// Variables that were expanded in the instruction, by name.
+    pub(crate) variables: BTreeMap<String, String>,
 }
 
 impl Step {

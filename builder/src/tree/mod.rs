@@ -3,6 +3,7 @@
 //! Nothing here opens a path that came from a Dockerfile, a context or an image other than relative to a root handle, one
 //! component at a time, never through a symbolic link that the kernel would follow out of the root.
 
+mod compare;
 mod copy;
 mod data;
 mod entry;
@@ -12,6 +13,7 @@ mod parents;
 mod resolve;
 mod select;
 
+pub(crate) use compare::compare_trees;
 pub(crate) use copy::{Copier, CopyOptions};
 pub(crate) use data::{DataDigest, hash_file};
 pub(crate) use entry::{Entry, FileKind, RootHandle};

@@ -8,6 +8,7 @@
 
 mod cache;
 mod cases;
+mod explain;
 mod failures;
 mod files;
 mod world;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
         println!("skipped: no /bin/busybox (package busybox-static)");
         return ExitCode::SUCCESS;
     }
-    let tests = [cases::TESTS, files::TESTS, cache::TESTS, failures::TESTS].concat();
+    let tests = [cases::TESTS, files::TESTS, cache::TESTS, explain::TESTS, failures::TESTS].concat();
     let trials = tests.into_iter().map(|(name, test)| {
         Trial::test(name, move || {
             test();

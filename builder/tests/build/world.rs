@@ -228,14 +228,16 @@ impl World {
     /// The store has nothing that does not belong there, and no scratch is left.
     pub(crate) fn assert_clean(&self) {
         assert_eq!(self.store.check(true).unwrap(), Vec::<String>::new());
-        for dir in [
-            self.dir.path().join("store/snapshots"),
-            self.exec_root().join("build/locks"),
+        for (dir, prefix) in [
+            (self.dir.path().join("store/snapshots"), ""),
+            (self.dir.path().join("store/locks"), "step-"),
+            (self.exec_root(), "build-"),
         ] {
             let left: Vec<PathBuf> = fs::read_dir(&dir)
                 .into_iter()
                 .flatten()
                 .map(|entry| entry.unwrap().path())
+                .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(prefix))
                 .collect();
             assert_eq!(left, Vec::<PathBuf>::new(), "{}", dir.display());
         }

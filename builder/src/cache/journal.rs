@@ -1,0 +1,313 @@
+//! What the last builds of a Dockerfile did, step by step: a note `site-<hash of the Dockerfile's name and its context>` of
+//! the store, JSON with a `version` (now 1). It says with which earlier step a miss is to be compared, and which layers a
+//! build will most likely ask for. Losing it costs explanations and a little time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cooper_registry::digest::{Algorithm, DiffId};
+use cooper_registry::store::Store;
+use serde::{Deserialize, Serialize};
+
+use crate::build::{Context, Error, Request, StepInfo};
+use crate::dockerfile::{Dockerfile, InstructionKind};
+
+const VERSION: u32 = 1;
+/// Steps remembered for one Dockerfile.
+const MAX_STEPS: usize = 5000;
+/// Other Dockerfiles whose steps are looked at.
+const MAX_SITES: usize = 32;
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum End {
+    /// Its result was recorded.
+    Done,
+    /// It failed or was cancelled.
+    Unfinished,
+    /// Its input changed while it was read.
+    Unsettled,
+}
+
+/// The last time a step was reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// `build 2`: stage and number, as in the step's name.
+    place: String,
+    /// The instruction.
+    text: String,
+    /// Hash of its key.
+    pub(super) key: String,
+    pub(super) end: End,
+    /// The layer that it made.
+    layer: Option<DiffId>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Site {
+    version: u32,
+    steps: Vec<Entry>,
+}
+
+/// The journal of one build.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    note: String,
+    old: Site,
+    /// Place and text of each step of this build.
+    places: Vec<(String, String)>,
+    /// The old entry that each step continues.
+    partners: Vec<Option<usize>>,
+    reached: Mutex<BTreeMap<usize, Entry>>,
+    /// Names of arguments that no ENV of the Dockerfile overrides.
+    pub(crate) arguments: Vec<String>,
+}
+
+impl Journal {
+    /// Reads what is known about the Dockerfile of this build.
+    pub(crate) fn open(
+        store: &Store,
+        request: &Request,
+        dockerfile: &Dockerfile,
+        steps: &[StepInfo],
+    ) -> Result<Self, Error> {
+        let note = site_name(request);
+        let old = read(store, &note)?.unwrap_or_default();
+        let places: Vec<_> = steps.iter().map(|step| split(&step.name)).collect();
+        let partners = align(&old.steps, &places);
+        Ok(Self {
+            note,
+            old,
+            places,
+            partners,
+            reached: Mutex::default(),
+            arguments: arguments(dockerfile),
+        })
+    }
+
+    /// Layers that the steps of this build gave last time.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = &DiffId> {
+        self.partners.iter().flatten().filter_map(|&at| self.old.steps[at].layer.as_ref())
+    }
+
+    /// The instruction of a step.
+    pub(crate) fn text(&self, step: usize) -> &str {
+        self.places.get(step).map_or("", |(_, text)| text)
+    }
+
+    /// Notes how a step ended.
+    pub(crate) fn reached(&self, step: usize, key: &str, end: End, layer: Option<&DiffId>) {
+        let Some((place, text)) = self.places.get(step) else { return };
+        let entry = Entry {
+            place: place.clone(),
+            text: text.clone(),
+            key: key.to_owned(),
+            end,
+            layer: layer.cloned(),
+        };
+        self.lock().insert(step, entry);
+    }
+
+    /// The step of an earlier build that this one is to be compared with: in the same Dockerfile the one with the same text,
+    /// else the one in the same place; in other Dockerfiles, the last used first, one with the same text.
+    pub(super) fn partner(&self, store: &Store, step: usize) -> Result<Option<Entry>, Error> {
+        if let Some(at) = self.partners.get(step).copied().flatten() {
+            return Ok(Some(self.old.steps[at].clone()));
+        }
+        let text = self.text(step);
+        for note in store.notes("site-")?.into_iter().filter(|note| *note != self.note).take(MAX_SITES) {
+            let site = read(store, &note)?.unwrap_or_default();
+            if let Some(entry) = site.steps.into_iter().find(|entry| entry.text == text) {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keys that steps of the same kind had, those of this Dockerfile first.
+    pub(super) fn similar(&self, store: &Store, step: usize) -> Result<Vec<String>, Error> {
+        let kind = keyword(self.text(step));
+        let mut keys: Vec<String> = Vec::new();
+        let mut collect = |steps: &[Entry]| {
+            keys.extend(steps.iter().filter(|entry| keyword(&entry.text) == kind).map(|entry| entry.key.clone()));
+        };
+        // What another step of this build continues is that step, not this one.
+        let taken: BTreeSet<usize> = self.partners.iter().flatten().copied().collect();
+        let free = self.old.steps.iter().enumerate().filter(|(at, _)| !taken.contains(at));
+        let free: Vec<Entry> = free.map(|(_, entry)| entry.clone()).collect();
+        collect(&free);
+        if self.old.steps.is_empty() {
+            for note in store.notes("site-")?.into_iter().take(MAX_SITES) {
+                collect(&read(store, &note)?.unwrap_or_default().steps);
+            }
+        }
+        keys.truncate(100);
+        Ok(keys)
+    }
+
+    /// Writes what changed, if anything did.
+    pub(crate) fn save(&self, store: &Store) -> Result<(), Error> {
+        let reached = self.lock();
+        let mut steps: Vec<Entry> = Vec::new();
+        for (step, partner) in self.partners.iter().enumerate() {
+            let old = partner.map(|at| &self.old.steps[at]);
+            steps.extend(reached.get(&step).or(old).cloned());
+        }
+        // Stages that this build did not need.
+        let stages: BTreeSet<&str> = self.places.iter().map(|(place, _)| stage(place)).collect();
+        steps.extend(self.old.steps.iter().filter(|entry| !stages.contains(stage(&entry.place))).cloned());
+        steps.truncate(MAX_STEPS);
+        let site = Site {
+            version: VERSION,
+            steps,
+        };
+        if site == self.old || site.steps.is_empty() {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(&site).map_err(|error| Error::internal(error.to_string()))?;
+        store.put_note(&self.note, &bytes)?;
+        store.trim_notes()?;
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, Entry>> {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(store: &Store, note: &str) -> Result<Option<Site>, Error> {
+    let site = store.note(note)?.and_then(|bytes| serde_json::from_slice::<Site>(&bytes).ok());
+    Ok(site.filter(|site| site.version == VERSION))
+}
+
+fn site_name(request: &Request) -> String {
+    let mut hasher = Algorithm::Sha256.hasher();
+    hasher.update(request.dockerfile_name.as_bytes());
+    hasher.update(&[0]);
+    match &request.context {
+        Context::Directory(path) => hasher.update(path.as_os_str().as_encoded_bytes()),
+        Context::Remote(url) => hasher.update(url.as_bytes()),
+        Context::Empty => {}
+    }
+    format!("site-{}", hasher.finish().hex())
+}
+
+/// Place and text of a step named `[build 2/5] RUN make`.
+fn split(name: &str) -> (String, String) {
+    let named = name.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    match named {
+        Some((place, text)) => {
+            let place = place.rsplit_once('/').map_or(place, |(place, _)| place);
+            let words: Vec<&str> = place.split_whitespace().collect();
+            (words.join(" "), text.to_owned())
+        }
+        None => (String::new(), name.to_owned()),
+    }
+}
+
+fn stage(place: &str) -> &str {
+    place.rsplit_once(' ').map_or("", |(stage, _)| stage)
+}
+
+fn keyword(text: &str) -> &str {
+    text.split_whitespace().next().unwrap_or_default()
+}
+
+/// Finds for each step the old one it continues: in its stage one of the same text, in order; of those that are left, the
+/// one in the same place if it is the same instruction.
+fn align(old: &[Entry], places: &[(String, String)]) -> Vec<Option<usize>> {
+    let mut partners = vec![None; places.len()];
+    let mut by_text: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
+    for (at, entry) in old.iter().enumerate().rev() {
+        by_text.entry((stage(&entry.place), &entry.text)).or_default().push(at);
+    }
+    let mut free = vec![true; old.len()];
+    for (partner, (place, text)) in partners.iter_mut().zip(places) {
+        *partner = by_text.get_mut(&(stage(place), text.as_str())).and_then(Vec::pop);
+        if let Some(at) = *partner {
+            free[at] = false;
+        }
+    }
+    // Of what stands between two known neighbours, the first continues the first, and so on.
+    for index in 0..places.len() {
+        if partners[index].is_some() {
+            continue;
+        }
+        let (place, text) = &places[index];
+        let before = index.checked_sub(1).filter(|&before| stage(&places[before].0) == stage(place));
+        let next = match before.and_then(|before| partners[before]) {
+            Some(at) => Some(at + 1),
+            None => old.iter().position(|entry| stage(&entry.place) == stage(place) && entry.place == *place),
+        };
+        partners[index] = next.filter(|&at| {
+            old.get(at).is_some_and(|entry| {
+                free[at] && stage(&entry.place) == stage(place) && keyword(&entry.text) == keyword(text)
+            })
+        });
+        if let Some(at) = partners[index] {
+            free[at] = false;
+        }
+    }
+    partners
+}
+
+fn arguments(dockerfile: &Dockerfile) -> Vec<String> {
+    let mut names: BTreeSet<String> =
+        dockerfile.global_args.iter().map(|arg| arg.name.text.clone()).collect();
+    for instruction in dockerfile.stages.iter().flat_map(|stage| &stage.instructions) {
+        if let InstructionKind::Arg(args) = &instruction.kind {
+            names.extend(args.iter().map(|arg| arg.name.text.clone()));
+        }
+    }
+    names.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_continues_what() {
+        let old: Vec<Entry> = ["a 2|COPY x", "a 3|RUN one", "a 4|RUN two", "b 2|RUN one"]
+            .iter()
+            .map(|text| {
+                let (place, text) = text.split_once('|').unwrap();
+                Entry {
+                    place: place.to_owned(),
+                    text: text.to_owned(),
+                    key: String::new(),
+                    end: End::Done,
+                    layer: None,
+                }
+            })
+            .collect();
+        for (steps, expected) in [
+            ("a 2|COPY x;a 3|RUN one;a 4|RUN two", "0 1 2"),
+            ("a 2|COPY x;a 3|RUN new;a 4|RUN one;a 5|RUN two", "0 - 1 2"),
+            ("a 2|COPY x;a 3|RUN changed;a 4|RUN two", "0 1 2"),
+            ("a 2|COPY y;a 3|RUN one", "0 1"),
+            ("a 2|RUN two;a 3|RUN one", "2 1"),
+            ("a 2|RUN one;a 3|RUN x;b 2|RUN one", "1 2 3"),
+            ("c 2|RUN one", "-"),
+        ] {
+            let places: Vec<_> = steps
+                .split(';')
+                .map(|step| step.split_once('|').unwrap())
+                .map(|(place, text)| (place.to_owned(), text.to_owned()))
+                .collect();
+            let found: Vec<String> = align(&old, &places)
+                .into_iter()
+                .map(|at| at.map_or("-".to_owned(), |at| at.to_string()))
+                .collect();
+            assert_eq!(found.join(" "), expected, "{steps}");
+        }
+        for (name, place, text) in [
+            ("[build  2/15] RUN make", "build 2", "RUN make"),
+            ("[1/2] FROM x", "1", "FROM x"),
+            ("FROM y", "", "FROM y"),
+        ] {
+            assert_eq!(split(name), (place.to_owned(), text.to_owned()));
+        }
+    }
+}
