@@ -124,7 +124,8 @@ impl Renamed {
         let made = RootHandle::open_host(tree)?.stat(&self.dest);
         let is_file = made.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory);
         // Not where the result itself was not kept.
-        if is_file && look_up(environment.store, environment.lease, full)?.is_some() {
+        let kept = look_up(environment.store, environment.lease, full)?;
+        if is_file && kept.is_some_and(|kept| kept.layer.diff_id == *diff_id) {
             remember(environment.store, &self.hash, attempt.title(), Made { diff_id, created }, Some(full))?;
         }
         Ok(())
