@@ -9,6 +9,7 @@ pub mod container;
 mod init;
 pub mod overlay;
 pub mod sandbox;
+mod scratch;
 pub mod seccomp;
 pub mod spec;
 pub mod supervisor;

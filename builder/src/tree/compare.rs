@@ -105,9 +105,11 @@ impl Comparison {
                 return Ok(());
             }
         }
-        self.attributes(path, &left, &right)?;
         match (&left.kind, &right.kind) {
-            (FileKind::Directory, _) => return self.directory(path, depth + 1),
+            (FileKind::Directory, _) => {
+                self.attributes(path, &left, &right)?;
+                return self.directory(path, depth + 1);
+            }
             (FileKind::Symlink(one), FileKind::Symlink(other)) => {
                 self.tell(path, "content", one.to_string_lossy(), other.to_string_lossy());
             }
@@ -117,7 +119,7 @@ impl Comparison {
             (FileKind::Regular, _) => self.content(path, &left.stat, &right.stat)?,
             _ => {}
         }
-        Ok(())
+        self.attributes(path, &left, &right)
     }
 
     fn attributes(&mut self, path: &Path, left: &Entry, right: &Entry) -> Result<(), Error> {

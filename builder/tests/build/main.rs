@@ -11,6 +11,8 @@ mod cases;
 mod explain;
 mod failures;
 mod files;
+mod flight;
+mod repeat;
 mod world;
 
 use std::process::ExitCode;
@@ -22,6 +24,9 @@ fn main() -> ExitCode {
     if std::env::args_os().next().unwrap_or_default() == supervisor::ARGV0 {
         return ExitCode::from(u8::try_from(supervisor::main()).unwrap_or(1));
     }
+    if let Some(code) = flight::child() {
+        return code;
+    }
     let mut args = Arguments::from_args();
     args.test_threads.get_or_insert(4);
     if !rustix::process::geteuid().is_root() {
@@ -32,7 +37,7 @@ fn main() -> ExitCode {
         println!("skipped: no /bin/busybox (package busybox-static)");
         return ExitCode::SUCCESS;
     }
-    let tests = [cases::TESTS, files::TESTS, cache::TESTS, explain::TESTS, failures::TESTS].concat();
+    let tests = [cases::TESTS, files::TESTS, cache::TESTS, explain::TESTS, failures::TESTS, flight::TESTS, repeat::TESTS].concat();
     let trials = tests.into_iter().map(|(name, test)| {
         Trial::test(name, move || {
             test();
