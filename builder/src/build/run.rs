@@ -54,7 +54,8 @@ pub fn build(
         });
     }
     let steps = outline(&dockerfile, &graph);
-    let journal = Journal::open(store, request, &dockerfile, &steps)?;
+    let journal = Journal::open(store, request, &dockerfile)?;
+    journal.know(&steps);
     events(Event::Plan { steps: steps.clone() });
     let images = resolve_images(request, &graph, &source, services, cancelled)?;
     let configs: Vec<&ImageConfig> = images.iter().map(|image| &image.config).collect();

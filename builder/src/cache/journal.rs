@@ -5,10 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cooper_registry::digest::{Algorithm, DiffId};
+use cooper_registry::digest::{Algorithm, DiffId, Digest};
 use cooper_registry::store::Store;
 use serde::{Deserialize, Serialize};
 
+use super::preimage::Input;
 use crate::build::{Context, Error, Request, StepInfo};
 use crate::dockerfile::{Dockerfile, InstructionKind};
 
@@ -17,6 +18,10 @@ const VERSION: u32 = 1;
 const MAX_STEPS: usize = 5000;
 /// Other Dockerfiles whose steps are looked at.
 const MAX_SITES: usize = 32;
+/// Steps of the same kind that are looked at.
+const MAX_SIMILAR: usize = 100;
+/// Names of notes begin with it.
+const SITE: &str = "site-";
 
 /// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,73 +55,120 @@ struct Site {
     steps: Vec<Entry>,
 }
 
+/// What this build has come to so far, by number of step.
+#[derive(Debug, Default)]
+struct Now {
+    steps: BTreeMap<usize, Known>,
+    reached: BTreeMap<usize, Entry>,
+}
+
+#[derive(Debug)]
+struct Known {
+    name: String,
+    place: String,
+    text: String,
+    /// Name and digest of the image, if that is what the step gives.
+    image: Option<String>,
+}
+
+impl Now {
+    /// The old entry that each step continues.
+    fn partners(&self, old: &[Entry]) -> BTreeMap<usize, usize> {
+        let places: Vec<(&str, &str)> =
+            self.steps.values().map(|step| (step.place.as_str(), step.text.as_str())).collect();
+        let partners = align(old, &places);
+        let pairs = self.steps.keys().zip(partners);
+        pairs.filter_map(|(&step, partner)| Some((step, partner?))).collect()
+    }
+}
+
 /// The journal of one build.
 #[derive(Debug)]
 pub(crate) struct Journal {
     note: String,
     old: Site,
-    /// Place and text of each step of this build.
-    places: Vec<(String, String)>,
-    /// The old entry that each step continues.
-    partners: Vec<Option<usize>>,
-    reached: Mutex<BTreeMap<usize, Entry>>,
+    now: Mutex<Now>,
     /// Names of arguments that no ENV of the Dockerfile overrides.
     pub(crate) arguments: Vec<String>,
 }
 
 impl Journal {
     /// Reads what is known about the Dockerfile of this build.
-    pub(crate) fn open(
-        store: &Store,
-        request: &Request,
-        dockerfile: &Dockerfile,
-        steps: &[StepInfo],
-    ) -> Result<Self, Error> {
+    pub(crate) fn open(store: &Store, request: &Request, dockerfile: &Dockerfile) -> Result<Self, Error> {
         let note = site_name(request);
         let old = read(store, &note)?.unwrap_or_default();
-        let places: Vec<_> = steps.iter().map(|step| split(&step.name)).collect();
-        let partners = align(&old.steps, &places);
         Ok(Self {
             note,
             old,
-            places,
-            partners,
-            reached: Mutex::default(),
+            now: Mutex::default(),
             arguments: arguments(dockerfile),
         })
     }
 
-    /// Layers that the steps of this build gave last time.
+    /// Layers that steps gave last time.
     pub(crate) fn layers(&self) -> impl Iterator<Item = &DiffId> {
-        self.partners.iter().flatten().filter_map(|&at| self.old.steps[at].layer.as_ref())
+        self.old.steps.iter().filter_map(|entry| entry.layer.as_ref())
+    }
+
+    /// Takes note of steps of this build.
+    pub(crate) fn know(&self, steps: &[StepInfo]) {
+        let mut now = self.lock();
+        for step in steps {
+            let (place, text) = split(&step.name);
+            let known = Known {
+                name: step.name.clone(),
+                place,
+                text,
+                image: None,
+            };
+            now.steps.entry(step.id).or_insert(known);
+        }
+    }
+
+    /// Takes note of the image that a step gives.
+    pub(crate) fn found_image(&self, step: usize, manifest: &Digest) {
+        if let Some(step) = self.lock().steps.get_mut(&step) {
+            let name = step.text.strip_prefix("FROM ").unwrap_or(&step.text);
+            step.image = Some(format!("{name}@{manifest}"));
+        }
     }
 
     /// The instruction of a step.
-    pub(crate) fn text(&self, step: usize) -> &str {
-        self.places.get(step).map_or("", |(_, text)| text)
+    pub(crate) fn text(&self, step: usize) -> String {
+        self.lock().steps.get(&step).map(|step| step.text.clone()).unwrap_or_default()
+    }
+
+    /// A step as the input of another.
+    pub(crate) fn input(&self, step: usize) -> Option<Input> {
+        self.lock().steps.get(&step).map(|known| Input {
+            step,
+            name: known.name.clone(),
+            image: known.image.clone(),
+        })
     }
 
     /// Notes how a step ended.
     pub(crate) fn reached(&self, step: usize, key: &str, end: End, layer: Option<&DiffId>) {
-        let Some((place, text)) = self.places.get(step) else { return };
+        let mut now = self.lock();
+        let Some(known) = now.steps.get(&step) else { return };
         let entry = Entry {
-            place: place.clone(),
-            text: text.clone(),
+            place: known.place.clone(),
+            text: known.text.clone(),
             key: key.to_owned(),
             end,
             layer: layer.cloned(),
         };
-        self.lock().insert(step, entry);
+        now.reached.insert(step, entry);
     }
 
     /// The step of an earlier build that this one is to be compared with: in the same Dockerfile the one with the same text,
     /// else the one in the same place; in other Dockerfiles, the last used first, one with the same text.
     pub(super) fn partner(&self, store: &Store, step: usize) -> Result<Option<Entry>, Error> {
-        if let Some(at) = self.partners.get(step).copied().flatten() {
+        if let Some(&at) = self.lock().partners(&self.old.steps).get(&step) {
             return Ok(Some(self.old.steps[at].clone()));
         }
         let text = self.text(step);
-        for note in store.notes("site-")?.into_iter().filter(|note| *note != self.note).take(MAX_SITES) {
+        for note in store.notes(SITE)?.into_iter().filter(|note| *note != self.note).take(MAX_SITES) {
             let site = read(store, &note)?.unwrap_or_default();
             if let Some(entry) = site.steps.into_iter().find(|entry| entry.text == text) {
                 return Ok(Some(entry));
@@ -127,35 +179,34 @@ impl Journal {
 
     /// Keys that steps of the same kind had, those of this Dockerfile first.
     pub(super) fn similar(&self, store: &Store, step: usize) -> Result<Vec<String>, Error> {
-        let kind = keyword(self.text(step));
-        let mut keys: Vec<String> = Vec::new();
-        let mut collect = |steps: &[Entry]| {
-            keys.extend(steps.iter().filter(|entry| keyword(&entry.text) == kind).map(|entry| entry.key.clone()));
-        };
+        let text = self.text(step);
+        let kind = keyword(&text);
         // What another step of this build continues is that step, not this one.
-        let taken: BTreeSet<usize> = self.partners.iter().flatten().copied().collect();
+        let partners = self.lock().partners(&self.old.steps);
+        let taken: BTreeSet<usize> = partners.into_values().collect();
         let free = self.old.steps.iter().enumerate().filter(|(at, _)| !taken.contains(at));
-        let free: Vec<Entry> = free.map(|(_, entry)| entry.clone()).collect();
-        collect(&free);
+        let mut entries: Vec<Entry> = free.map(|(_, entry)| entry.clone()).collect();
         if self.old.steps.is_empty() {
-            for note in store.notes("site-")?.into_iter().take(MAX_SITES) {
-                collect(&read(store, &note)?.unwrap_or_default().steps);
+            for note in store.notes(SITE)?.into_iter().take(MAX_SITES) {
+                entries.extend(read(store, &note)?.unwrap_or_default().steps);
             }
         }
-        keys.truncate(100);
-        Ok(keys)
+        entries.retain(|entry| keyword(&entry.text) == kind);
+        entries.truncate(MAX_SIMILAR);
+        Ok(entries.into_iter().map(|entry| entry.key).collect())
     }
 
     /// Writes what changed, if anything did.
     pub(crate) fn save(&self, store: &Store) -> Result<(), Error> {
-        let reached = self.lock();
+        let now = self.lock();
+        let partners = now.partners(&self.old.steps);
         let mut steps: Vec<Entry> = Vec::new();
-        for (step, partner) in self.partners.iter().enumerate() {
-            let old = partner.map(|at| &self.old.steps[at]);
-            steps.extend(reached.get(&step).or(old).cloned());
+        for step in now.steps.keys() {
+            let old = partners.get(step).map(|&at| &self.old.steps[at]);
+            steps.extend(now.reached.get(step).or(old).cloned());
         }
         // Stages that this build did not need.
-        let stages: BTreeSet<&str> = self.places.iter().map(|(place, _)| stage(place)).collect();
+        let stages: BTreeSet<&str> = now.steps.values().map(|step| stage(&step.place)).collect();
         steps.extend(self.old.steps.iter().filter(|entry| !stages.contains(stage(&entry.place))).cloned());
         steps.truncate(MAX_STEPS);
         let site = Site {
@@ -171,8 +222,8 @@ impl Journal {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, Entry>> {
-        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -190,7 +241,7 @@ fn site_name(request: &Request) -> String {
         Context::Remote(url) => hasher.update(url.as_bytes()),
         Context::Empty => {}
     }
-    format!("site-{}", hasher.finish().hex())
+    format!("{SITE}{}", hasher.finish().hex())
 }
 
 /// Place and text of a step named `[build 2/5] RUN make`.
@@ -216,7 +267,7 @@ fn keyword(text: &str) -> &str {
 
 /// Finds for each step the old one it continues: in its stage one of the same text, in order; of those that are left, the
 /// one in the same place if it is the same instruction.
-fn align(old: &[Entry], places: &[(String, String)]) -> Vec<Option<usize>> {
+fn align(old: &[Entry], places: &[(&str, &str)]) -> Vec<Option<usize>> {
     let mut partners = vec![None; places.len()];
     let mut by_text: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
     for (at, entry) in old.iter().enumerate().rev() {
@@ -224,7 +275,7 @@ fn align(old: &[Entry], places: &[(String, String)]) -> Vec<Option<usize>> {
     }
     let mut free = vec![true; old.len()];
     for (partner, (place, text)) in partners.iter_mut().zip(places) {
-        *partner = by_text.get_mut(&(stage(place), text.as_str())).and_then(Vec::pop);
+        *partner = by_text.get_mut(&(stage(place), *text)).and_then(Vec::pop);
         if let Some(at) = *partner {
             free[at] = false;
         }
@@ -234,11 +285,11 @@ fn align(old: &[Entry], places: &[(String, String)]) -> Vec<Option<usize>> {
         if partners[index].is_some() {
             continue;
         }
-        let (place, text) = &places[index];
-        let before = index.checked_sub(1).filter(|&before| stage(&places[before].0) == stage(place));
+        let (place, text) = places[index];
+        let before = index.checked_sub(1).filter(|&before| stage(places[before].0) == stage(place));
         let next = match before.and_then(|before| partners[before]) {
             Some(at) => Some(at + 1),
-            None => old.iter().position(|entry| stage(&entry.place) == stage(place) && entry.place == *place),
+            None => old.iter().position(|entry| stage(&entry.place) == stage(place) && entry.place == place),
         };
         partners[index] = next.filter(|&at| {
             old.get(at).is_some_and(|entry| {
@@ -294,7 +345,6 @@ mod tests {
             let places: Vec<_> = steps
                 .split(';')
                 .map(|step| step.split_once('|').unwrap())
-                .map(|(place, text)| (place.to_owned(), text.to_owned()))
                 .collect();
             let found: Vec<String> = align(&old, &places)
                 .into_iter()

@@ -25,5 +25,5 @@ pub(crate) use files::{Fact, FileList, fingerprint};
 pub(crate) use flight::board;
 pub(crate) use journal::{End, Journal};
 pub(crate) use key::Key;
-pub(crate) use preimage::{About, Input};
+pub(crate) use preimage::About;
 pub(crate) use record::{Made, keep_pre_image, look_up, remember};

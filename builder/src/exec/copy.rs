@@ -9,6 +9,7 @@ use cooper_registry::store::Snapshot;
 
 use super::archive::extract;
 use super::context::{Environment, RootFs};
+use super::line;
 use super::step::Keep;
 use crate::build::Error;
 use crate::cache::{Fact, FileList, Key, fingerprint};
@@ -174,14 +175,7 @@ impl Sources {
             (entry.stat.st_uid, entry.stat.st_gid)
         };
         let name = entry.rel.as_os_str().as_encoded_bytes();
-        let mut line = format!(
-            "{:?} {:o} {user}:{group}",
-            String::from_utf8_lossy(name),
-            entry.stat.st_mode
-        );
-        if std::str::from_utf8(name).is_err() {
-            let _ = write!(line, " {}", cooper_registry::digest::to_hex(name));
-        }
+        let mut line = line::start(name, entry.stat.st_mode, user, group);
         // Writing to a String cannot fail.
         let _ = match (&entry.kind, link) {
             (_, Some(first)) => write!(line, " link {first}"),

@@ -4,6 +4,7 @@ mod archive;
 mod context;
 mod copy;
 mod image;
+mod line;
 mod run;
 mod schedule;
 mod step;

@@ -47,7 +47,7 @@ pub(crate) fn execute(
             scope.spawn(move || {
                 while let Some((id, inputs)) = next(job_receiver) {
                     // A worker that unwinds would leave the owner waiting for it.
-                    let result = catch_unwind(AssertUnwindSafe(|| work(environment, steps, &steps[id], &inputs)));
+                    let result = catch_unwind(AssertUnwindSafe(|| work(environment, &steps[id], &inputs)));
                     let result = result.unwrap_or_else(|_| Err(Error::internal("a step ended abnormally")));
                     if done_sender.send((id, result)).is_err() {
                         break;
@@ -107,17 +107,12 @@ fn next(receiver: &Mutex<Receiver<Job>>) -> Option<Job> {
 }
 
 /// Runs one step and tells about it.
-fn work(
-    environment: &Environment<'_>,
-    steps: &[Step],
-    step: &Step,
-    inputs: &[(usize, Arc<RootFs>)],
-) -> Result<Done, Error> {
+fn work(environment: &Environment<'_>, step: &Step, inputs: &[(usize, Arc<RootFs>)]) -> Result<Done, Error> {
     environment.check_cancelled()?;
     let id = step.info.id;
     let started = Instant::now();
     (environment.events)(Event::Started { step: id });
-    match execute_step(environment, steps, step, inputs) {
+    match execute_step(environment, step, inputs) {
         Ok(done) => {
             if done.cached {
                 (environment.events)(Event::Cached { step: id });

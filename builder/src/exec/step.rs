@@ -9,7 +9,7 @@ use rustix::fs::FileType;
 use super::context::{Environment, LayerRef, RootFs};
 use super::{copy, run};
 use crate::build::{Error, Event};
-use crate::cache::{About, Cause, End, Input, Key, Made, board, explain, keep_pre_image, look_up, remember};
+use crate::cache::{About, Cause, End, Key, Made, board, explain, keep_pre_image, look_up, remember};
 use crate::dockerfile::Diagnostic;
 use crate::plan::{Action, CopyAction, CopyFrom, Source, Step, WorkdirAction};
 use crate::tree::{Owner, RootHandle, Touched, lookup_owner, mount_writable, resolve};
@@ -31,7 +31,6 @@ pub(super) enum Keep {
 
 pub(super) fn execute_step(
     environment: &Environment<'_>,
-    steps: &[Step],
     step: &Step,
     inputs: &[(usize, Arc<RootFs>)],
 ) -> Result<Done, Error> {
@@ -47,12 +46,11 @@ pub(super) fn execute_step(
     };
     let attempt = Attempt {
         environment,
-        steps,
         step,
         parent: &parent,
     };
     match &step.action {
-        Action::Base(image) => base(environment, *image),
+        Action::Base(image) => base(environment, step, *image),
         Action::Nothing => Ok(Done {
             rootfs: parent,
             cached: true,
@@ -136,7 +134,6 @@ impl Renamed {
 #[derive(Clone, Copy)]
 struct Attempt<'a> {
     environment: &'a Environment<'a>,
-    steps: &'a [Step],
     step: &'a Step,
     parent: &'a RootFs,
 }
@@ -300,34 +297,18 @@ impl Attempt<'_> {
         };
         let journal = self.environment.journal;
         About {
-            text: journal.text(self.step.info.id).to_owned(),
-            parent: self.step.parent.and_then(|id| self.input(id)),
-            source: source.and_then(|id| self.input(id)),
+            text: journal.text(self.step.info.id),
+            parent: self.step.parent.and_then(|id| journal.input(id)),
+            source: source.and_then(|id| journal.input(id)),
             variables: self.step.variables.clone().into_iter().collect(),
             arguments: journal.arguments.clone(),
         }
     }
-
-    fn input(&self, id: usize) -> Option<Input> {
-        let step = self.steps.get(id)?;
-        let image = match &step.action {
-            Action::Base(image) => {
-                let text = self.environment.journal.text(id);
-                let name = text.strip_prefix("FROM ").unwrap_or(text);
-                Some(format!("{name}@{}", self.environment.images[*image].manifest_digest))
-            }
-            _ => None,
-        };
-        Some(Input {
-            step: id,
-            name: step.info.name.clone(),
-            image,
-        })
-    }
 }
 
-fn base(environment: &Environment<'_>, image: usize) -> Result<Done, Error> {
+fn base(environment: &Environment<'_>, step: &Step, image: usize) -> Result<Done, Error> {
     let image = &environment.images[image];
+    environment.journal.found_image(step.info.id, &image.manifest_digest);
     environment.lease.manifest(&image.manifest_digest)?;
     let lowers = environment.store.unpack_image(image)?;
     let ids = &image.config.rootfs.diff_ids;

@@ -3,6 +3,7 @@
 //! Nothing here opens a path that came from a Dockerfile, a context or an image other than relative to a root handle, one
 //! component at a time, never through a symbolic link that the kernel would follow out of the root.
 
+mod ahead;
 mod compare;
 mod copy;
 mod data;
