@@ -75,7 +75,12 @@ impl Drop for Scratch {
 
 /// Removes the directories of owners that are gone. What cannot be removed now is left for the next one.
 pub(crate) fn sweep(exec_root: &Path) {
-    let is_scratch = |entry: &fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes());
+    let is_scratch = |entry: &fs::DirEntry| {
+        entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(PREFIX.as_bytes())
+    };
     let entries = fs::read_dir(exec_root).into_iter().flatten().flatten();
     let found: Vec<PathBuf> = entries.filter(is_scratch).map(|entry| entry.path()).collect();
     if found.is_empty() {
@@ -109,7 +114,10 @@ mod tests {
         fs::create_dir(path("other")).unwrap();
         sweep(root.path());
         let left = || {
-            let mut names: Vec<_> = fs::read_dir(root.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+            let mut names: Vec<_> = fs::read_dir(root.path())
+                .unwrap()
+                .map(|e| e.unwrap().file_name())
+                .collect();
             names.sort();
             names
         };

@@ -88,15 +88,41 @@ pub enum Difference {
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Layers { image, rebuilt } => write!(f, "the image has {image} layers, the new one {rebuilt}"),
-            Self::File { layer, created_by, path, what, image, rebuilt } => {
-                write!(f, "layer {layer} ({created_by}): /{}: {what}: {image} -> {rebuilt}", path.display())
+            Self::Layers { image, rebuilt } => {
+                write!(f, "the image has {image} layers, the new one {rebuilt}")
             }
-            Self::Layer { layer, created_by, image, rebuilt } => {
+            Self::File {
+                layer,
+                created_by,
+                path,
+                what,
+                image,
+                rebuilt,
+            } => {
+                write!(
+                    f,
+                    "layer {layer} ({created_by}): /{}: {what}: {image} -> {rebuilt}",
+                    path.display()
+                )
+            }
+            Self::Layer {
+                layer,
+                created_by,
+                image,
+                rebuilt,
+            } => {
                 write!(f, "layer {layer} ({created_by}): {image} -> {rebuilt}")
             }
-            Self::Config { field, image, rebuilt } => write!(f, "config: {field}: {image} -> {rebuilt}"),
-            Self::Manifest { field, image, rebuilt } => write!(f, "manifest: {field}: {image} -> {rebuilt}"),
+            Self::Config {
+                field,
+                image,
+                rebuilt,
+            } => write!(f, "config: {field}: {image} -> {rebuilt}"),
+            Self::Manifest {
+                field,
+                image,
+                rebuilt,
+            } => write!(f, "manifest: {field}: {image} -> {rebuilt}"),
         }
     }
 }
@@ -132,7 +158,11 @@ pub fn verify(
         names: Vec::new(),
     }];
     if request.source_date_epoch.is_none() {
-        let created = image.config.created.as_deref().and_then(|time| time.parse::<jiff::Timestamp>().ok());
+        let created = image
+            .config
+            .created
+            .as_deref()
+            .and_then(|time| time.parse::<jiff::Timestamp>().ok());
         request.source_date_epoch = created.map(jiff::Timestamp::as_second);
     }
     let known: Vec<Digest> = store.images()?.into_iter().map(|image| image.id).collect();
@@ -167,8 +197,15 @@ fn compare(store: &Store, image: &Image, rebuilt: &Image) -> Result<Vec<Differen
         });
     }
     if let Some(layer) = left.iter().zip(right).position(|(one, other)| one != other) {
-        let created_by = image.config.history.iter().filter(|entry| !entry.empty_layer).nth(layer);
-        let created_by = created_by.map(|entry| entry.created_by.clone()).unwrap_or_default();
+        let created_by = image
+            .config
+            .history
+            .iter()
+            .filter(|entry| !entry.empty_layer)
+            .nth(layer);
+        let created_by = created_by
+            .map(|entry| entry.created_by.clone())
+            .unwrap_or_default();
         let mut files = Vec::new();
         if let (Some(one), Some(other)) = (store.layer(&left[layer])?, store.layer(&right[layer])?) {
             files = compare_trees(&one.tree, &other.tree, MAX_DIFFERENCES)?;
@@ -192,16 +229,35 @@ fn compare(store: &Store, image: &Image, rebuilt: &Image) -> Result<Vec<Differen
     }
     let mut fields = Vec::new();
     let json = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap_or_default();
-    walk("", &json(&image.config_bytes), &json(&rebuilt.config_bytes), &mut fields);
+    walk(
+        "",
+        &json(&image.config_bytes),
+        &json(&rebuilt.config_bytes),
+        &mut fields,
+    );
     // The layers were compared already.
     fields.retain(|(field, ..)| !field.starts_with("rootfs"));
-    differences.extend(fields.into_iter().map(|(field, image, rebuilt)| Difference::Config { field, image, rebuilt }));
+    differences.extend(
+        fields
+            .into_iter()
+            .map(|(field, image, rebuilt)| Difference::Config {
+                field,
+                image,
+                rebuilt,
+            }),
+    );
     if differences.is_empty() {
         let json = |image: &Image| serde_json::to_value(&image.manifest).unwrap_or_default();
         let mut fields = Vec::new();
         walk("", &json(image), &json(rebuilt), &mut fields);
         differences.extend(
-            fields.into_iter().map(|(field, image, rebuilt)| Difference::Manifest { field, image, rebuilt }),
+            fields
+                .into_iter()
+                .map(|(field, image, rebuilt)| Difference::Manifest {
+                    field,
+                    image,
+                    rebuilt,
+                }),
         );
     }
     Ok(differences)
@@ -218,8 +274,13 @@ fn walk(path: &str, left: &Value, right: &Value, found: &mut Vec<(String, String
             keys.sort();
             keys.dedup();
             for key in keys {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                let value = |object: &serde_json::Map<String, Value>| object.get(key).cloned().unwrap_or_default();
+                let path = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
+                let value =
+                    |object: &serde_json::Map<String, Value>| object.get(key).cloned().unwrap_or_default();
                 walk(&path, &value(one), &value(other), found);
             }
         }

@@ -127,8 +127,12 @@ impl fmt::Display for Cause {
             Self::NeverBuilt => f.write_str("never built before"),
             Self::Evicted => f.write_str("built before, but the result is no longer in the cache"),
             Self::Unfinished => f.write_str("the last attempt failed or was cancelled"),
-            Self::Unsettled => f.write_str("a file changed while it was copied, so the last result was not kept"),
-            Self::Instruction { old, new } => write!(f, "instruction changed: {} -> {}", Short(old), Short(new)),
+            Self::Unsettled => {
+                f.write_str("a file changed while it was copied, so the last result was not kept")
+            }
+            Self::Instruction { old, new } => {
+                write!(f, "instruction changed: {} -> {}", Short(old), Short(new))
+            }
             Self::Parent { name, .. } => write!(f, "an earlier step has another result: {}", Short(name)),
             Self::Base { old, new } => write!(f, "base image moved: {old} -> {new}"),
             Self::File { path, from, change } => {
@@ -139,9 +143,11 @@ impl fmt::Display for Cause {
                 }
             }
             Self::MoreFiles { count } => write!(f, "{count} more files changed"),
-            Self::BuildArg { name, old, new } => changed(f, "build argument", name, old, new),
-            Self::Variable { name, old, new } => changed(f, "variable", name, old, new),
-            Self::Flag { flag, old, new } => changed(f, "option", flag, old, new),
+            Self::BuildArg { name, old, new } => {
+                changed(f, "build argument", name, old.as_ref(), new.as_ref())
+            }
+            Self::Variable { name, old, new } => changed(f, "variable", name, old.as_ref(), new.as_ref()),
+            Self::Flag { flag, old, new } => changed(f, "option", flag, old.as_ref(), new.as_ref()),
         }
     }
 }
@@ -164,12 +170,17 @@ fn changed(
     f: &mut fmt::Formatter<'_>,
     what: &str,
     name: &str,
-    old: &Option<String>,
-    new: &Option<String>,
+    old: Option<&String>,
+    new: Option<&String>,
 ) -> fmt::Result {
     match (old, new) {
         (Some(old), Some(new)) => {
-            write!(f, "{what} {name} changed: {:?} -> {:?}", Short(old).to_string(), Short(new).to_string())
+            write!(
+                f,
+                "{what} {name} changed: {:?} -> {:?}",
+                Short(old).to_string(),
+                Short(new).to_string()
+            )
         }
         (None, Some(new)) => write!(f, "{what} {name} is new: {:?}", Short(new).to_string()),
         (Some(old), None) => write!(f, "{what} {name} is gone, it was {:?}", Short(old).to_string()),
@@ -209,7 +220,11 @@ mod tests {
         let set = |text: &str| Some(text.to_owned());
         for (cause, text, json) in [
             (
-                Cause::BuildArg { name: "V".into(), old: set("1"), new: set("2") },
+                Cause::BuildArg {
+                    name: "V".into(),
+                    old: set("1"),
+                    new: set("2"),
+                },
                 "build argument V changed: \"1\" -> \"2\"",
                 r#"{"cause":"build_arg","name":"V","old":"1","new":"2"}"#,
             ),
@@ -217,17 +232,30 @@ mod tests {
                 Cause::File {
                     path: "src/a.rs".into(),
                     from: None,
-                    change: FileChange::Mode { old: "644".into(), new: "755".into() },
+                    change: FileChange::Mode {
+                        old: "644".into(),
+                        new: "755".into(),
+                    },
                 },
                 "src/a.rs: mode changed: 644 -> 755",
                 r#"{"cause":"file","path":"src/a.rs","change":{"what":"mode","old":"644","new":"755"}}"#,
             ),
             (
-                Cause::Instruction { old: "RUN a\nb\n".into(), new: "x".repeat(130) },
+                Cause::Instruction {
+                    old: "RUN a\nb\n".into(),
+                    new: "x".repeat(130),
+                },
                 &format!("instruction changed: RUN a… -> {}…", "x".repeat(120)),
-                &format!(r#"{{"cause":"instruction","old":"RUN a\nb\n","new":"{}"}}"#, "x".repeat(130)),
+                &format!(
+                    r#"{{"cause":"instruction","old":"RUN a\nb\n","new":"{}"}}"#,
+                    "x".repeat(130)
+                ),
             ),
-            (Cause::NoCache, "the cache is not used (--no-cache)", r#"{"cause":"no_cache"}"#),
+            (
+                Cause::NoCache,
+                "the cache is not used (--no-cache)",
+                r#"{"cause":"no_cache"}"#,
+            ),
         ] {
             assert_eq!(render_causes(std::slice::from_ref(&cause)), text);
             assert_eq!(serde_json::to_string(&cause).unwrap(), json);

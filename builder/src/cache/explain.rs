@@ -15,7 +15,18 @@ use crate::build::Error;
 const MAX_CAUSES: usize = 200;
 /// Parts that follow from the text of the instruction: where it changed, they are not mentioned.
 const FROM_TEXT: [&str; 12] = [
-    "step", "arg", "script", "inline", "source", "dest", "chown", "chmod", "path", "name", "from", "keeps-owner",
+    "step",
+    "arg",
+    "script",
+    "inline",
+    "source",
+    "dest",
+    "chown",
+    "chmod",
+    "path",
+    "name",
+    "from",
+    "keeps-owner",
 ];
 /// Parts that other causes speak for.
 const SPOKEN_FOR: [&str; 7] = ["step", "env", "rootfs", "file", "files", "name", "from"];
@@ -67,7 +78,9 @@ pub(crate) fn explain(
 fn nearest(store: &Store, journal: &Journal, step: usize, new: &PreImage) -> Result<Option<PreImage>, Error> {
     let mut best = None;
     for key in journal.similar(store, step)? {
-        let Some(old) = PreImage::load(store, &key)? else { continue };
+        let Some(old) = PreImage::load(store, &key)? else {
+            continue;
+        };
         let equal = new.parts.iter().filter(|part| old.parts.contains(part)).count();
         if equal * 2 >= new.parts.len() && best.as_ref().is_none_or(|(most, _)| equal > *most) {
             best = Some((equal, old));
@@ -89,13 +102,32 @@ fn compare(old: &PreImage, new: &PreImage) -> Vec<Cause> {
     if old.all("rootfs").ne(new.all("rootfs")) {
         causes.extend(input(old.about.parent.as_ref(), new.about.parent.as_ref()));
     }
-    let from = new.about.source.as_ref().map(|source| source.image.as_ref().unwrap_or(&source.name).as_str());
+    let from = new
+        .about
+        .source
+        .as_ref()
+        .map(|source| source.image.as_ref().unwrap_or(&source.name).as_str());
     causes.extend(files::compare(&old.files, &new.files, from));
-    let arguments: BTreeSet<&str> =
-        old.about.arguments.iter().chain(&new.about.arguments).map(String::as_str).collect();
+    let arguments: BTreeSet<&str> = old
+        .about
+        .arguments
+        .iter()
+        .chain(&new.about.arguments)
+        .map(String::as_str)
+        .collect();
     let expanded = variables(
-        &pairs(old.about.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
-        &pairs(new.about.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
+        &pairs(
+            old.about
+                .variables
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        ),
+        &pairs(
+            new.about
+                .variables
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        ),
         &arguments,
     );
     let explained = !same_text || !expanded.is_empty();
@@ -110,7 +142,12 @@ fn compare(old: &PreImage, new: &PreImage) -> Vec<Cause> {
         .collect();
     for name in names {
         let values = |image: &PreImage| -> Vec<_> {
-            image.parts.iter().filter(|(part, _)| part == name).map(|(_, value)| value.clone()).collect()
+            image
+                .parts
+                .iter()
+                .filter(|(part, _)| part == name)
+                .map(|(_, value)| value.clone())
+                .collect()
         };
         let (old, new) = (values(old), values(new));
         if old != new {
@@ -173,8 +210,12 @@ fn variables(
 
 fn environment(old: &PreImage, new: &PreImage, arguments: &BTreeSet<&str>) -> Vec<Cause> {
     let split = |image: &PreImage| -> Vec<(String, String)> {
-        let parts = image.all("env").map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        parts.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        let parts = image
+            .all("env")
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        parts
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
     };
     let (before, after) = (split(old), split(new));
     fn borrow(all: &[(String, String)]) -> BTreeMap<&str, &str> {
@@ -206,7 +247,9 @@ fn part(name: &str, old: &[String], new: &[String]) -> Vec<Cause> {
         "arg" => {
             // The shell and its options come before the command line.
             let split = |values: &[String]| {
-                let (last, shell) = values.split_last().map_or((None, [].as_slice()), |(last, rest)| (Some(last.clone()), rest));
+                let (last, shell) = values
+                    .split_last()
+                    .map_or((None, [].as_slice()), |(last, rest)| (Some(last.clone()), rest));
                 (last, shell.join(" "))
             };
             let ((old_command, old_shell), (new_command, new_shell)) = (split(old), split(new));

@@ -1,7 +1,7 @@
 //! What a COPY read, file by file, small enough to be kept with every record.
 //!
 //! One entry: length of the prefix shared with the path before, length of the rest, the rest, mode with file type, user,
-//! group (all LEB128), eight bytes of a hash of the content and four of one of the extended attributes. The hashes only
+//! group (all LEB128), eight bytes of a hash of the content and eight of one of the extended attributes. The hashes only
 //! tell *that* something changed, the key has the real ones.
 
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ pub(crate) struct Fact {
     /// [`fingerprint`] of the bytes, a link's target or a device's number.
     pub(crate) content: u64,
     /// [`fingerprint`] of the extended attributes; 0 if there are none.
-    pub(crate) attributes: u32,
+    pub(crate) attributes: u64,
 }
 
 /// The files of one source in the order they were found.
@@ -101,7 +101,11 @@ impl FileList {
     }
 
     fn place(&self, path: &[u8]) -> PathBuf {
-        if path.is_empty() { self.top.clone() } else { self.top.join(to_path(path)) }
+        if path.is_empty() {
+            self.top.clone()
+        } else {
+            self.top.join(to_path(path))
+        }
     }
 }
 
@@ -123,7 +127,7 @@ fn entry(rest: &mut &[u8], path: &mut Vec<u8>) -> Option<Fact> {
         user,
         group,
         content: u64::from_le_bytes(cut(rest, 8)?.try_into().ok()?),
-        attributes: u32::from_le_bytes(cut(rest, 4)?.try_into().ok()?),
+        attributes: u64::from_le_bytes(cut(rest, 8)?.try_into().ok()?),
     })
 }
 
@@ -137,7 +141,11 @@ pub(super) fn compare(old: &[FileList], new: &[FileList], from: Option<&str>) ->
         if renamed {
             for (path, _) in &mut all {
                 if let Ok(rest) = path.strip_prefix(&old[0].top) {
-                    *path = if rest.as_os_str().is_empty() { new[0].top.clone() } else { new[0].top.join(rest) };
+                    *path = if rest.as_os_str().is_empty() {
+                        new[0].top.clone()
+                    } else {
+                        new[0].top.join(rest)
+                    };
                 }
             }
         }
@@ -149,14 +157,20 @@ pub(super) fn compare(old: &[FileList], new: &[FileList], from: Option<&str>) ->
     let mut told: Option<&Path> = None;
     let mut tell = |path: &Path, change: FileChange| {
         causes.push(Cause::File {
-            path: if path.as_os_str().is_empty() { ".".to_owned() } else { path.to_string_lossy().into_owned() },
+            path: if path.as_os_str().is_empty() {
+                ".".to_owned()
+            } else {
+                path.to_string_lossy().into_owned()
+            },
             from: from.map(str::to_owned),
             change,
         });
     };
     for (path, fact) in &new {
         match before.remove(path.as_path()) {
-            Some(old) => differences(old, *fact).into_iter().for_each(|change| tell(path, change)),
+            Some(old) => differences(old, *fact)
+                .into_iter()
+                .for_each(|change| tell(path, change)),
             None if told.is_some_and(|dir| path.starts_with(dir)) => {}
             None => {
                 tell(path, FileChange::Added);
@@ -229,10 +243,10 @@ pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
 /// LEB128.
 pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
+        out.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    out.push(value.to_le_bytes()[0]);
 }
 
 pub(super) fn take(bytes: &mut &[u8]) -> Option<usize> {
@@ -278,7 +292,9 @@ mod tests {
 
     fn list(top: &str, files: &[(&str, Fact)]) -> FileList {
         let mut list = FileList::new(Path::new(top));
-        files.iter().for_each(|(path, fact)| list.push(Path::new(path), *fact));
+        files
+            .iter()
+            .for_each(|(path, fact)| list.push(Path::new(path), *fact));
         let mut bytes = Vec::new();
         list.encode(&mut bytes);
         let mut rest = bytes.as_slice();
@@ -295,20 +311,68 @@ mod tests {
     #[test]
     fn changes() {
         let old = || vec![("", DIR), ("a", FILE), ("d", DIR), ("d/b", FILE), ("d/c", FILE)];
-        let cases: [(&str, Vec<(&str, Fact)>, &[&str]); 8] = [
+        type Files<'a> = Vec<(&'a str, Fact)>;
+        let cases: [(&str, Files<'_>, &[&str]); 8] = [
             ("s", old(), &[]),
-            ("s", vec![("", DIR), ("a", Fact { content: 8, mode: 0o100_600, ..FILE }), ("d", DIR), ("d/b", FILE), ("d/c", FILE)],
-             &["s/a: content changed", "s/a: mode changed: 644 -> 600"]),
+            (
+                "s",
+                vec![
+                    ("", DIR),
+                    (
+                        "a",
+                        Fact {
+                            content: 8,
+                            mode: 0o100_600,
+                            ..FILE
+                        },
+                    ),
+                    ("d", DIR),
+                    ("d/b", FILE),
+                    ("d/c", FILE),
+                ],
+                &["s/a: content changed", "s/a: mode changed: 644 -> 600"],
+            ),
             ("s", vec![("", DIR), ("a", FILE)], &["s/d: removed"]),
-            ("s", vec![("", DIR), ("a", FILE), ("d", DIR), ("d/c", FILE)], &["s/d/b: removed"]),
-            ("s", [old(), vec![("n", DIR), ("n/x", FILE), ("o", FILE)]].concat(), &["s/n: added", "s/o: added"]),
+            (
+                "s",
+                vec![("", DIR), ("a", FILE), ("d", DIR), ("d/c", FILE)],
+                &["s/d/b: removed"],
+            ),
+            (
+                "s",
+                [old(), vec![("n", DIR), ("n/x", FILE), ("o", FILE)]].concat(),
+                &["s/n: added", "s/o: added"],
+            ),
             ("t", old(), &[]),
-            ("s", vec![("", Fact { user: 5, ..DIR }), ("a", DIR), ("d", DIR), ("d/b", FILE), ("d/c", Fact { attributes: 1, ..FILE })],
-             &["s: owner changed: 0:0 -> 5:0", "s/a: type changed: file -> directory", "s/d/c: extended attributes changed"]),
+            (
+                "s",
+                vec![
+                    ("", Fact { user: 5, ..DIR }),
+                    ("a", DIR),
+                    ("d", DIR),
+                    ("d/b", FILE),
+                    (
+                        "d/c",
+                        Fact {
+                            attributes: 1,
+                            ..FILE
+                        },
+                    ),
+                ],
+                &[
+                    "s: owner changed: 0:0 -> 5:0",
+                    "s/a: type changed: file -> directory",
+                    "s/d/c: extended attributes changed",
+                ],
+            ),
             ("", vec![], &["s: removed"]),
         ];
         for (top, new, expected) in cases {
-            let lists = if new.is_empty() { vec![] } else { vec![list(top, &new)] };
+            let lists = if new.is_empty() {
+                vec![]
+            } else {
+                vec![list(top, &new)]
+            };
             let causes = compare(&[list("s", &old())], &lists, None);
             let texts: Vec<String> = causes.iter().map(ToString::to_string).collect();
             assert_eq!(texts, expected);

@@ -74,11 +74,16 @@ struct Known {
 impl Now {
     /// The old entry that each step continues.
     fn partners(&self, old: &[Entry]) -> BTreeMap<usize, usize> {
-        let places: Vec<(&str, &str)> =
-            self.steps.values().map(|step| (step.place.as_str(), step.text.as_str())).collect();
+        let places: Vec<(&str, &str)> = self
+            .steps
+            .values()
+            .map(|step| (step.place.as_str(), step.text.as_str()))
+            .collect();
         let partners = align(old, &places);
         let pairs = self.steps.keys().zip(partners);
-        pairs.filter_map(|(&step, partner)| Some((step, partner?))).collect()
+        pairs
+            .filter_map(|(&step, partner)| Some((step, partner?)))
+            .collect()
     }
 }
 
@@ -135,7 +140,11 @@ impl Journal {
 
     /// The instruction of a step.
     pub(crate) fn text(&self, step: usize) -> String {
-        self.lock().steps.get(&step).map(|step| step.text.clone()).unwrap_or_default()
+        self.lock()
+            .steps
+            .get(&step)
+            .map(|step| step.text.clone())
+            .unwrap_or_default()
     }
 
     /// A step as the input of another.
@@ -168,7 +177,12 @@ impl Journal {
             return Ok(Some(self.old.steps[at].clone()));
         }
         let text = self.text(step);
-        for note in store.notes(SITE)?.into_iter().filter(|note| *note != self.note).take(MAX_SITES) {
+        for note in store
+            .notes(SITE)?
+            .into_iter()
+            .filter(|note| *note != self.note)
+            .take(MAX_SITES)
+        {
             let site = read(store, &note)?.unwrap_or_default();
             if let Some(entry) = site.steps.into_iter().find(|entry| entry.text == text) {
                 return Ok(Some(entry));
@@ -184,7 +198,12 @@ impl Journal {
         // What another step of this build continues is that step, not this one.
         let partners = self.lock().partners(&self.old.steps);
         let taken: BTreeSet<usize> = partners.into_values().collect();
-        let free = self.old.steps.iter().enumerate().filter(|(at, _)| !taken.contains(at));
+        let free = self
+            .old
+            .steps
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| !taken.contains(at));
         let mut entries: Vec<Entry> = free.map(|(_, entry)| entry.clone()).collect();
         if self.old.steps.is_empty() {
             for note in store.notes(SITE)?.into_iter().take(MAX_SITES) {
@@ -207,7 +226,13 @@ impl Journal {
         }
         // Stages that this build did not need.
         let stages: BTreeSet<&str> = now.steps.values().map(|step| stage(&step.place)).collect();
-        steps.extend(self.old.steps.iter().filter(|entry| !stages.contains(stage(&entry.place))).cloned());
+        steps.extend(
+            self.old
+                .steps
+                .iter()
+                .filter(|entry| !stages.contains(stage(&entry.place)))
+                .cloned(),
+        );
         steps.truncate(MAX_STEPS);
         let site = Site {
             version: VERSION,
@@ -228,7 +253,9 @@ impl Journal {
 }
 
 fn read(store: &Store, note: &str) -> Result<Option<Site>, Error> {
-    let site = store.note(note)?.and_then(|bytes| serde_json::from_slice::<Site>(&bytes).ok());
+    let site = store
+        .note(note)?
+        .and_then(|bytes| serde_json::from_slice::<Site>(&bytes).ok());
     Ok(site.filter(|site| site.version == VERSION))
 }
 
@@ -271,7 +298,10 @@ fn align(old: &[Entry], places: &[(&str, &str)]) -> Vec<Option<usize>> {
     let mut partners = vec![None; places.len()];
     let mut by_text: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
     for (at, entry) in old.iter().enumerate().rev() {
-        by_text.entry((stage(&entry.place), &entry.text)).or_default().push(at);
+        by_text
+            .entry((stage(&entry.place), &entry.text))
+            .or_default()
+            .push(at);
     }
     let mut free = vec![true; old.len()];
     for (partner, (place, text)) in partners.iter_mut().zip(places) {
@@ -286,10 +316,14 @@ fn align(old: &[Entry], places: &[(&str, &str)]) -> Vec<Option<usize>> {
             continue;
         }
         let (place, text) = places[index];
-        let before = index.checked_sub(1).filter(|&before| stage(places[before].0) == stage(place));
+        let before = index
+            .checked_sub(1)
+            .filter(|&before| stage(places[before].0) == stage(place));
         let next = match before.and_then(|before| partners[before]) {
             Some(at) => Some(at + 1),
-            None => old.iter().position(|entry| stage(&entry.place) == stage(place) && entry.place == place),
+            None => old
+                .iter()
+                .position(|entry| stage(&entry.place) == stage(place) && entry.place == place),
         };
         partners[index] = next.filter(|&at| {
             old.get(at).is_some_and(|entry| {
@@ -304,8 +338,11 @@ fn align(old: &[Entry], places: &[(&str, &str)]) -> Vec<Option<usize>> {
 }
 
 fn arguments(dockerfile: &Dockerfile) -> Vec<String> {
-    let mut names: BTreeSet<String> =
-        dockerfile.global_args.iter().map(|arg| arg.name.text.clone()).collect();
+    let mut names: BTreeSet<String> = dockerfile
+        .global_args
+        .iter()
+        .map(|arg| arg.name.text.clone())
+        .collect();
     for instruction in dockerfile.stages.iter().flat_map(|stage| &stage.instructions) {
         if let InstructionKind::Arg(args) = &instruction.kind {
             names.extend(args.iter().map(|arg| arg.name.text.clone()));

@@ -89,14 +89,18 @@ impl PreImage {
         Self {
             version: VERSION,
             about,
-            parts: parts.map(|(name, value)| ((*name).to_owned(), Value::new(value))).collect(),
+            parts: parts
+                .map(|(name, value)| ((*name).to_owned(), Value::new(value)))
+                .collect(),
             files: key.files().to_vec(),
         }
     }
 
     /// Reads what was kept of the key with this hash.
     pub(super) fn load(store: &Store, hash: &str) -> Result<Option<Self>, Error> {
-        Ok(store.note(&note_name(hash))?.and_then(|bytes| Self::decode(&bytes)))
+        Ok(store
+            .note(&note_name(hash))?
+            .and_then(|bytes| Self::decode(&bytes)))
     }
 
     /// Keeps it.
@@ -139,7 +143,10 @@ impl PreImage {
 
     /// Values of all parts of this name.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.parts.iter().filter(move |(part, _)| part == name).map(|(_, value)| value.text.as_str())
+        self.parts
+            .iter()
+            .filter(move |(part, _)| part == name)
+            .map(|(_, value)| value.text.as_str())
     }
 }
 
@@ -169,7 +176,10 @@ mod tests {
         let image = PreImage::new(&key, about);
         let bytes = image.encode().unwrap();
         let read = PreImage::decode(&bytes).unwrap();
-        assert_eq!((&read.about, &read.parts, &read.files), (&image.about, &image.parts, &image.files));
+        assert_eq!(
+            (&read.about, &read.parts, &read.files),
+            (&image.about, &image.parts, &image.files)
+        );
         assert!(read.parts[1].1.digest.is_some() && read.parts[2].1.digest.is_some());
         for end in 0..bytes.len() {
             assert!(PreImage::decode(&bytes[..end]).is_none());

@@ -59,7 +59,13 @@ pub(crate) struct Made<'a> {
 }
 
 /// Records a result under the key with this hash. `title` is shown where the cache is listed.
-pub(crate) fn remember(store: &Store, hash: &str, title: &str, made: Made<'_>, full: Option<&str>) -> Result<(), Error> {
+pub(crate) fn remember(
+    store: &Store,
+    hash: &str,
+    title: &str,
+    made: Made<'_>,
+    full: Option<&str>,
+) -> Result<(), Error> {
     let record = Record {
         version: VERSION,
         diff_id: made.diff_id.clone(),
@@ -68,7 +74,12 @@ pub(crate) fn remember(store: &Store, hash: &str, title: &str, made: Made<'_>, f
     };
     let value = serde_json::to_vec(&record).map_err(|error| Error::internal(error.to_string()))?;
     let title = title.replace('\n', " ");
-    store.cache_put(&record_name(hash), &title, &value, std::slice::from_ref(made.diff_id))?;
+    store.cache_put(
+        &record_name(hash),
+        &title,
+        &value,
+        std::slice::from_ref(made.diff_id),
+    )?;
     Ok(())
 }
 

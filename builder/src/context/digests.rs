@@ -81,7 +81,11 @@ impl DigestCache {
         let used = files.used.iter().filter(|used| **used).count() + rows.len();
         let unused = files.known.len().saturating_sub(used);
         let keep_unused = unused <= used + 10_000 && files.known.len() + rows.len() <= MAX_FILES;
-        rows.extend((0..files.known.len()).filter(|&at| files.used[at] || keep_unused).map(|at| files.known.row(at)));
+        rows.extend(
+            (0..files.known.len())
+                .filter(|&at| files.used[at] || keep_unused)
+                .map(|at| files.known.row(at)),
+        );
         rows.truncate(MAX_FILES);
         // The rows learnt now stand before those of the same file that were known.
         store.put_note(&self.note, &Table::encode(rows))?;
@@ -101,7 +105,12 @@ impl Files {
             return Some(DataDigest(self.known.digest(at)));
         }
         // Files with several names, and those that several instructions copy.
-        let row = self.learnt.iter().rev().take(64).find(|row| row.version == *asked)?;
+        let row = self
+            .learnt
+            .iter()
+            .rev()
+            .take(64)
+            .find(|row| row.version == *asked)?;
         Some(DataDigest(row.digest()))
     }
 }

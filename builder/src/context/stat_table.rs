@@ -63,7 +63,10 @@ impl Table {
     pub(super) fn decode(bytes: Vec<u8>) -> Option<Self> {
         let rows = bytes.strip_prefix(MAGIC)?.first_chunk::<4>()?;
         let rows = usize::try_from(u32::from_le_bytes(*rows)).ok()?;
-        let rest = bytes.len().checked_sub(HEADER)?.checked_sub(rows.checked_mul(ROW)?)?;
+        let rest = bytes
+            .len()
+            .checked_sub(HEADER)?
+            .checked_sub(rows.checked_mul(ROW)?)?;
         (rest % 32 == 0).then_some(Self { bytes, rows })
     }
 
@@ -107,7 +110,11 @@ impl Table {
             let (mut low, mut high) = (0, self.rows);
             while low < high {
                 let middle = low + (high - low) / 2;
-                if at(middle) < key { low = middle + 1 } else { high = middle }
+                if at(middle) < key {
+                    low = middle + 1
+                } else {
+                    high = middle
+                }
             }
             low
         };
@@ -159,7 +166,11 @@ fn from_hex(text: &str) -> Option<[u8; 32]> {
         return None;
     }
     for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        let digit = |c: u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let digit = |c: u8| {
+            char::from(c)
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        };
         *byte = digit(pair[0])? << 4 | digit(pair[1])?;
     }
     Some(bytes)
@@ -179,11 +190,27 @@ mod tests {
             modified: -5,
             changed: i64::MAX,
         };
-        let texts = [hex('a'), format!("{}+{}", hex('b'), hex('1')), format!("{}+{}", hex('c'), hex('2'))];
-        let mut rows: Vec<Row> =
-            texts.iter().zip([30, 10, 20]).map(|(text, inode)| Row::new(version(inode), text).unwrap()).collect();
+        let texts = [
+            hex('a'),
+            format!("{}+{}", hex('b'), hex('1')),
+            format!("{}+{}", hex('c'), hex('2')),
+        ];
+        let mut rows: Vec<Row> = texts
+            .iter()
+            .zip([30, 10, 20])
+            .map(|(text, inode)| Row::new(version(inode), text).unwrap())
+            .collect();
         // An older row of a file that is there already.
-        rows.push(Row::new(Version { size: 2, ..version(10) }, &hex('d')).unwrap());
+        rows.push(
+            Row::new(
+                Version {
+                    size: 2,
+                    ..version(10)
+                },
+                &hex('d'),
+            )
+            .unwrap(),
+        );
         let bytes = Table::encode(rows);
         let table = Table::decode(bytes.clone()).unwrap();
         assert_eq!(table.len(), 3);
@@ -194,8 +221,23 @@ mod tests {
             }
         }
         assert_eq!(table.find(&version(15), 0), None);
-        assert_eq!(table.find(&Version { changed: 0, ..version(20) }, 1), None);
-        for damaged in [&bytes[1..], &bytes[..bytes.len() - 1], &bytes[..20], b"", b"v1\n1 2 3 4 5 abc\n"] {
+        assert_eq!(
+            table.find(
+                &Version {
+                    changed: 0,
+                    ..version(20)
+                },
+                1
+            ),
+            None
+        );
+        for damaged in [
+            &bytes[1..],
+            &bytes[..bytes.len() - 1],
+            &bytes[..20],
+            b"",
+            b"v1\n1 2 3 4 5 abc\n",
+        ] {
             assert!(Table::decode(damaged.to_vec()).is_none());
         }
         assert!(Row::new(version(1), "abc").is_none());

@@ -15,8 +15,8 @@ use crate::build::Error;
 use crate::cache::{Fact, FileList, Key, fingerprint};
 use crate::plan::{CopyAction, CopyFrom};
 use crate::tree::{
-    Copier, CopyOptions, DataDigest, Entry, FileKind, Filter, Owner, RootHandle, Selection, hash_file,
-    lookup_owner, mount_readonly, mount_writable, select,
+    Copier, CopyOptions, DataDigest, Entry, FileKind, Filter, Owner, RootHandle, Selection, hash_directory,
+    hash_file, lookup_owner, mount_readonly, mount_writable, select,
 };
 
 /// The key without the files.
@@ -144,12 +144,18 @@ impl Sources {
     fn fact(&self, entry: &Entry, line: &str) -> Fact {
         let data = line.trim_end().rsplit(' ').next().unwrap_or_default();
         let (content, attributes) = match &entry.kind {
-            FileKind::Directory => (0, 0),
+            FileKind::Directory => match data.strip_prefix('+') {
+                Some(attributes) => (0, fingerprint(attributes.as_bytes())),
+                None => (0, 0),
+            },
             FileKind::Regular => {
                 let (content, attributes) = data.split_once('+').unwrap_or((data, ""));
-                let attributes = if attributes.is_empty() { 0 } else { fingerprint(attributes.as_bytes()) };
-                // The lower half of a hash is one, too.
-                (fingerprint(content.as_bytes()), attributes as u32)
+                let attributes = if attributes.is_empty() {
+                    0
+                } else {
+                    fingerprint(attributes.as_bytes())
+                };
+                (fingerprint(content.as_bytes()), attributes)
             }
             _ => (fingerprint(data.as_bytes()), 0),
         };
@@ -194,7 +200,11 @@ impl Sources {
                 )
             }
             (FileKind::Device(_, number), None) => write!(line, " device {number:x}"),
-            (FileKind::Directory | FileKind::Fifo | FileKind::Socket, None) => Ok(()),
+            (FileKind::Directory, None) => match hash_directory(root, entry)? {
+                Some(attributes) => write!(line, " +{attributes}"),
+                None => Ok(()),
+            },
+            (FileKind::Fifo | FileKind::Socket, None) => Ok(()),
         };
         line.push('\n');
         Ok(line)

@@ -45,8 +45,24 @@ mod tests {
     /// Keys of earlier versions stay what they are.
     #[test]
     fn as_formatted() {
-        for name in ["", "a", "a b's~/ü", "quo\"te", "back\\slash", "new\nline", "\u{7f}", "tab\t"] {
-            for (mode, user, group) in [(0o100_644, 0, 0), (0o40_755, 0, 7), (0, 5, 0), (7, 0, 0), (0o1, 1, 1), (u32::MAX, 9, 9)] {
+        for name in [
+            "",
+            "a",
+            "a b's~/ü",
+            "quo\"te",
+            "back\\slash",
+            "new\nline",
+            "\u{7f}",
+            "tab\t",
+        ] {
+            for (mode, user, group) in [
+                (0o100_644, 0, 0),
+                (0o40_755, 0, 7),
+                (0, 5, 0),
+                (7, 0, 0),
+                (0o1, 1, 1),
+                (u32::MAX, 9, 9),
+            ] {
                 let expected = format!("{name:?} {mode:o} {user}:{group}");
                 assert_eq!(start(name.as_bytes(), mode, user, group), expected);
             }

@@ -67,7 +67,9 @@ pub(super) fn execute_step(
             key.add("path", &action.path);
             key.add("user", &action.user);
             let key = with_clamp(environment, key);
-            attempt.cached(&key, false, None, |snapshot| workdir(environment, action, &parent, snapshot))
+            attempt.cached(&key, false, None, |snapshot| {
+                workdir(environment, action, &parent, snapshot)
+            })
         }
         Action::Copy(action) => {
             let from = match action.from {
@@ -124,7 +126,13 @@ impl Renamed {
         // Not where the result itself was not kept.
         let kept = look_up(environment.store, environment.lease, full)?;
         if is_file && kept.is_some_and(|kept| kept.layer.diff_id == *diff_id) {
-            remember(environment.store, &self.hash, attempt.title(), Made { diff_id, created }, Some(full))?;
+            remember(
+                environment.store,
+                &self.hash,
+                attempt.title(),
+                Made { diff_id, created },
+                Some(full),
+            )?;
         }
         Ok(())
     }
@@ -184,7 +192,9 @@ impl Attempt<'_> {
             return Ok(None);
         };
         let layer = Some(&found.layer.diff_id);
-        environment.journal.reached(self.step.info.id, &found.key, End::Done, layer);
+        environment
+            .journal
+            .reached(self.step.info.id, &found.key, End::Done, layer);
         Ok(Some(Done {
             rootfs: self.parent.with(environment.store, found.layer, found.created),
             cached: true,
@@ -204,9 +214,19 @@ impl Attempt<'_> {
         let hit = || {
             let done = self.hit(&hash)?;
             if let (Some(done), Some(quick)) = (&done, quick)
-                && let Some(LayerRef { diff_id, created: Some(created), .. }) = done.rootfs.layers.last()
+                && let Some(LayerRef {
+                    diff_id,
+                    created: Some(created),
+                    ..
+                }) = done.rootfs.layers.last()
             {
-                remember(self.environment.store, quick, self.title(), Made { diff_id, created }, Some(&hash))?;
+                remember(
+                    self.environment.store,
+                    quick,
+                    self.title(),
+                    Made { diff_id, created },
+                    Some(&hash),
+                )?;
             }
             Ok::<_, Error>(done)
         };
@@ -224,7 +244,9 @@ impl Attempt<'_> {
         self.environment.check_cancelled()?;
         let result = self.make(key, &hash, ignore_cache, quick, make);
         if result.is_err() {
-            self.environment.journal.reached(self.step.info.id, &hash, End::Unfinished, None);
+            self.environment
+                .journal
+                .reached(self.step.info.id, &hash, End::Unfinished, None);
         }
         drop(flight);
         result
@@ -258,7 +280,10 @@ impl Attempt<'_> {
         let end = match keep {
             Keep::Yes if !keeps => End::Done,
             Keep::Yes => {
-                let made = Made { diff_id: &layer.diff_id, created: &created };
+                let made = Made {
+                    diff_id: &layer.diff_id,
+                    created: &created,
+                };
                 remember(environment.store, hash, self.title(), made, None)?;
                 if let Some(quick) = quick {
                     remember(environment.store, quick, self.title(), made, Some(hash))?;
@@ -267,7 +292,9 @@ impl Attempt<'_> {
             }
             Keep::No => End::Unsettled,
         };
-        environment.journal.reached(self.step.info.id, hash, end, Some(&layer.diff_id));
+        environment
+            .journal
+            .reached(self.step.info.id, hash, end, Some(&layer.diff_id));
         Ok(Done {
             rootfs: self.parent.with(environment.store, layer, created),
             cached: false,
@@ -280,7 +307,14 @@ impl Attempt<'_> {
         let causes = if ignore_cache {
             vec![Cause::NoCache]
         } else {
-            explain(environment.store, environment.journal, id, key, hash, self.about())?
+            explain(
+                environment.store,
+                environment.journal,
+                id,
+                key,
+                hash,
+                self.about(),
+            )?
         };
         (environment.events)(Event::Missed { step: id, causes });
         Ok(())
@@ -292,7 +326,10 @@ impl Attempt<'_> {
 
     fn about(self) -> About {
         let source = match &self.step.action {
-            Action::Copy(CopyAction { from: CopyFrom::Step(Some(id)), .. }) => Some(*id),
+            Action::Copy(CopyAction {
+                from: CopyFrom::Step(Some(id)),
+                ..
+            }) => Some(*id),
             _ => None,
         };
         let journal = self.environment.journal;
@@ -308,7 +345,9 @@ impl Attempt<'_> {
 
 fn base(environment: &Environment<'_>, step: &Step, image: usize) -> Result<Done, Error> {
     let image = &environment.images[image];
-    environment.journal.found_image(step.info.id, &image.manifest_digest);
+    environment
+        .journal
+        .found_image(step.info.id, &image.manifest_digest);
     environment.lease.manifest(&image.manifest_digest)?;
     let lowers = environment.store.unpack_image(image)?;
     let ids = &image.config.rootfs.diff_ids;

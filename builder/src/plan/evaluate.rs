@@ -231,7 +231,9 @@ impl Evaluator<'_> {
     pub(super) fn expand(&self, state: &StageState, word: &Word) -> Result<String, Error> {
         let lookup = |name: &str| {
             let value = state.get(name);
-            self.expanded.borrow_mut().insert(name.to_owned(), value.clone().unwrap_or_default());
+            self.expanded
+                .borrow_mut()
+                .insert(name.to_owned(), value.clone().unwrap_or_default());
             value
         };
         self.source.expand(word, &lookup, self.escape)

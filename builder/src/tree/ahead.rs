@@ -83,7 +83,10 @@ impl<'a> Ahead<'a> {
         wanted: impl Fn(&OsString) -> bool,
     ) {
         let is_dir = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        let dirs = listing.iter().rev().filter(|(name, stat)| is_dir(stat) && wanted(name));
+        let dirs = listing
+            .iter()
+            .rev()
+            .filter(|(name, stat)| is_dir(stat) && wanted(name));
         let dirs: Vec<PathBuf> = dirs.map(|(name, _)| real.join(name)).collect();
         let mut state = self.lock();
         state.met += listing.len();
@@ -112,7 +115,11 @@ impl<'a> Ahead<'a> {
             if state.over {
                 return;
             }
-            let next = if state.ahead < MAX_AHEAD { state.wanted.pop() } else { None };
+            let next = if state.ahead < MAX_AHEAD {
+                state.wanted.pop()
+            } else {
+                None
+            };
             let Some(path) = next else {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
@@ -190,7 +197,11 @@ mod tests {
         let root = RootHandle::open_host(dir.path()).unwrap();
         for _ in 0..5 {
             let found = select(&root, "/", Filter { ignore: None }).unwrap();
-            let names: Vec<&str> = found[0].entries.iter().map(|entry| entry.rel.to_str().unwrap()).collect();
+            let names: Vec<&str> = found[0]
+                .entries
+                .iter()
+                .map(|entry| entry.rel.to_str().unwrap())
+                .collect();
             assert_eq!(names, expected);
         }
     }

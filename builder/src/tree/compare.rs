@@ -6,9 +6,9 @@ use std::io::Read as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Stat, flistxattr, fgetxattr, statat};
+use rustix::fs::{AtFlags, Stat, fgetxattr, flistxattr, statat};
 
-use super::entry::{FileKind, Entry, RootHandle, list};
+use super::entry::{Entry, FileKind, RootHandle, list};
 use crate::build::{Error, IoContext as _};
 
 const MAX_DEPTH: usize = 4096;
@@ -63,7 +63,10 @@ impl Comparison {
         if depth > MAX_DEPTH {
             return Err(Error::internal("a layer is nested too deeply"));
         }
-        let (left, right) = (self.left.open_dir(path).at(path)?, self.right.open_dir(path).at(path)?);
+        let (left, right) = (
+            self.left.open_dir(path).at(path)?,
+            self.right.open_dir(path).at(path)?,
+        );
         let names = merge(list(&left).at(path)?, list(&right).at(path)?);
         for (name, in_left, in_right) in names {
             if self.found.len() >= self.limit {
@@ -100,7 +103,11 @@ impl Comparison {
             (None, None) => {}
             (one, other) if one == other => return Ok(()),
             (one, other) => {
-                let said = |first: Option<PathBuf>| first.map_or("its own file".to_owned(), |path| format!("link to {}", path.display()));
+                let said = |first: Option<PathBuf>| {
+                    first.map_or("its own file".to_owned(), |path| {
+                        format!("link to {}", path.display())
+                    })
+                };
                 self.tell(path, "link", said(one), said(other));
                 return Ok(());
             }
@@ -123,7 +130,12 @@ impl Comparison {
     }
 
     fn attributes(&mut self, path: &Path, left: &Entry, right: &Entry) -> Result<(), Error> {
-        self.tell(path, "mode", format!("{:o}", left.mode()), format!("{:o}", right.mode()));
+        self.tell(
+            path,
+            "mode",
+            format!("{:o}", left.mode()),
+            format!("{:o}", right.mode()),
+        );
         let owner = |stat: &Stat| format!("{}:{}", stat.st_uid, stat.st_gid);
         self.tell(path, "owner", owner(&left.stat), owner(&right.stat));
         if matches!(left.kind, FileKind::Regular | FileKind::Directory) {
@@ -131,16 +143,29 @@ impl Comparison {
             self.tell(path, "xattr", one, other);
         }
         // Archives have whole seconds.
-        self.tell(path, "mtime", left.stat.st_mtime.to_string(), right.stat.st_mtime.to_string());
+        self.tell(
+            path,
+            "mtime",
+            left.stat.st_mtime.to_string(),
+            right.stat.st_mtime.to_string(),
+        );
         Ok(())
     }
 
     fn content(&mut self, path: &Path, left: &Stat, right: &Stat) -> Result<(), Error> {
         if left.st_size != right.st_size {
-            self.tell(path, "content", format!("{} bytes", left.st_size), format!("{} bytes", right.st_size));
+            self.tell(
+                path,
+                "content",
+                format!("{} bytes", left.st_size),
+                format!("{} bytes", right.st_size),
+            );
             return Ok(());
         }
-        let mut files = [self.left.open_file(path).at(path)?, self.right.open_file(path).at(path)?];
+        let mut files = [
+            self.left.open_file(path).at(path)?,
+            self.right.open_file(path).at(path)?,
+        ];
         let mut buffers = [vec![0; 64 << 10], vec![0; 64 << 10]];
         let mut offset = 0;
         loop {
@@ -148,10 +173,16 @@ impl Comparison {
             for ((file, buffer), length) in files.iter_mut().zip(&mut buffers).zip(&mut lengths) {
                 let limit = buffer.len() as u64;
                 let mut rest: &mut [u8] = buffer;
-                *length = std::io::copy(&mut file.take(limit), &mut rest).map_err(|error| Error::io(path, &error))?;
+                *length = std::io::copy(&mut file.take(limit), &mut rest)
+                    .map_err(|error| Error::io(path, &error))?;
             }
             let (one, other) = (&buffers[0][..], &buffers[1][..]);
-            if let Some(at) = one.iter().zip(other).position(|(a, b)| a != b).filter(|&at| (at as u64) < lengths[0]) {
+            if let Some(at) = one
+                .iter()
+                .zip(other)
+                .position(|(a, b)| a != b)
+                .filter(|&at| (at as u64) < lengths[0])
+            {
                 let said = |byte: u8| format!("{byte:#04x} at byte {}", offset + at as u64);
                 let (one, other) = (said(one[at]), said(other[at]));
                 self.tell(path, "content", one, other);
@@ -168,7 +199,8 @@ impl Comparison {
     fn first(&mut self, side: usize, path: &Path, stat: &Stat) -> Option<PathBuf> {
         use rustix::fs::FileType;
         // Overlayfs shares one inode among deletions, which are no links.
-        let deletion = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0;
+        let deletion =
+            FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0;
         if stat.st_nlink < 2 || deletion || FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             return None;
         }
@@ -199,7 +231,10 @@ fn kind(kind: &FileKind) -> &'static str {
 fn xattrs(root: &RootHandle, path: &Path) -> Result<String, Error> {
     use rustix::fs::OFlags;
     let file = root
-        .open(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY)
+        .open(
+            path,
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY,
+        )
         .at(path)?;
     let mut names = vec![0; XATTR_LIMIT];
     let Ok(length) = flistxattr(file.as_fd(), &mut names[..]) else {
@@ -207,7 +242,8 @@ fn xattrs(root: &RootHandle, path: &Path) -> Result<String, Error> {
     };
     let mut all = Vec::new();
     for name in names[..length].split(|&b| b == 0) {
-        let told = name == b"security.capability" || name.starts_with(b"user.") || name == b"trusted.overlay.opaque";
+        let told =
+            name == b"security.capability" || name.starts_with(b"user.") || name == b"trusted.overlay.opaque";
         if !told {
             continue;
         }
@@ -251,14 +287,55 @@ mod tests {
     fn first_difference() {
         let cases: [(&str, Change, &str); 9] = [
             ("nothing", |_| {}, ""),
-            ("content", |dir| fs::write(dir.join("d/f"), "twp").unwrap(), "d/f content 0x6f at byte 2 | 0x70 at byte 2"),
-            ("size", |dir| fs::write(dir.join("d/f"), "long").unwrap(), "d/f content 3 bytes | 4 bytes"),
-            ("mode", |dir| fs::set_permissions(dir.join("a"), fs::Permissions::from_mode(0o600)).unwrap(), "a mode 644 | 600"),
-            ("missing", |dir| fs::remove_file(dir.join("a")).unwrap(), "a missing present | missing"),
-            ("more", |dir| fs::create_dir(dir.join("b")).unwrap(), "b missing missing | present"),
-            ("type", |dir| { fs::remove_file(dir.join("a")).unwrap(); fs::create_dir(dir.join("a")).unwrap() }, "a type file | directory"),
-            ("link", |dir| { fs::remove_file(dir.join("l")).unwrap(); symlink("e", dir.join("l")).unwrap() }, "l content a | e"),
-            ("hard link", |dir| { fs::remove_file(dir.join("z")).unwrap(); fs::write(dir.join("z"), "one").unwrap() }, "z link link to a | its own file"),
+            (
+                "content",
+                |dir| fs::write(dir.join("d/f"), "twp").unwrap(),
+                "d/f content 0x6f at byte 2 | 0x70 at byte 2",
+            ),
+            (
+                "size",
+                |dir| fs::write(dir.join("d/f"), "long").unwrap(),
+                "d/f content 3 bytes | 4 bytes",
+            ),
+            (
+                "mode",
+                |dir| fs::set_permissions(dir.join("a"), fs::Permissions::from_mode(0o600)).unwrap(),
+                "a mode 644 | 600",
+            ),
+            (
+                "missing",
+                |dir| fs::remove_file(dir.join("a")).unwrap(),
+                "a missing present | missing",
+            ),
+            (
+                "more",
+                |dir| fs::create_dir(dir.join("b")).unwrap(),
+                "b missing missing | present",
+            ),
+            (
+                "type",
+                |dir| {
+                    fs::remove_file(dir.join("a")).unwrap();
+                    fs::create_dir(dir.join("a")).unwrap()
+                },
+                "a type file | directory",
+            ),
+            (
+                "link",
+                |dir| {
+                    fs::remove_file(dir.join("l")).unwrap();
+                    symlink("e", dir.join("l")).unwrap()
+                },
+                "l content a | e",
+            ),
+            (
+                "hard link",
+                |dir| {
+                    fs::remove_file(dir.join("z")).unwrap();
+                    fs::write(dir.join("z"), "one").unwrap()
+                },
+                "z link link to a | its own file",
+            ),
         ];
         for (name, change, expected) in cases {
             let dir = tempfile::tempdir().unwrap();
@@ -275,7 +352,13 @@ mod tests {
             let found = compare_trees(&trees[0], &trees[1], 100).unwrap();
             let first = found.iter().find(|found| found.what != "mtime");
             let text = first.map_or(String::new(), |found| {
-                format!("{} {} {} | {}", found.path.display(), found.what, found.left, found.right)
+                format!(
+                    "{} {} {} | {}",
+                    found.path.display(),
+                    found.what,
+                    found.left,
+                    found.right
+                )
             });
             assert_eq!(text, expected, "{name}");
         }

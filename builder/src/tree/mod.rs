@@ -16,7 +16,7 @@ mod select;
 
 pub(crate) use compare::compare_trees;
 pub(crate) use copy::{Copier, CopyOptions};
-pub(crate) use data::{DataDigest, hash_file};
+pub(crate) use data::{DataDigest, hash_directory, hash_file};
 pub(crate) use entry::{Entry, FileKind, RootHandle};
 pub(crate) use overlay::{mount_readonly, mount_writable};
 pub(crate) use owner::{Owner, lookup_owner};

@@ -185,7 +185,10 @@ impl Walk<'_, '_> {
         if !hidden || self.filter.opens(&real) {
             let listing = self.ahead.read(&real).at(&real)?;
             let hides = |child: &Path| {
-                let state = self.filter.ignore.map(|p| p.enter(state, child.as_os_str().as_bytes()));
+                let state = self
+                    .filter
+                    .ignore
+                    .map(|p| p.enter(state, child.as_os_str().as_bytes()));
                 state.is_some_and(|state| state.is_ignored())
             };
             self.ahead.announce(self.scope, &real, &listing, |name| {

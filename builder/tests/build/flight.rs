@@ -48,7 +48,14 @@ pub(crate) fn child() -> Option<ExitCode> {
         println!("{}", serde_json::to_string(&event).unwrap());
     };
     let services = Services { bases: &bases };
-    let result = build(&store, Path::new(exec_root), &request, &services, &events, &AtomicBool::new(false));
+    let result = build(
+        &store,
+        Path::new(exec_root),
+        &request,
+        &services,
+        &events,
+        &AtomicBool::new(false),
+    );
     Some(match result {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
@@ -90,10 +97,16 @@ fn wait_for(child: &mut Child, text: &str) {
 fn flight_of_processes() {
     let world = World::new();
     let request = world.request("FROM busybox\nRUN echo ran; sleep 0.3\nRUN echo also; sleep 0.1\n");
-    let children: Vec<Child> = (0..3).map(|i| spawn(&world, &format!("exec-{i}"), &request)).collect();
+    let children: Vec<Child> = (0..3)
+        .map(|i| spawn(&world, &format!("exec-{i}"), &request))
+        .collect();
     let output: String = children.into_iter().map(finish).collect();
     for text in ["ran", "also"] {
-        assert_eq!(output.matches(&format!("\"text\":\"{text}")).count(), 1, "{output}");
+        assert_eq!(
+            output.matches(&format!("\"text\":\"{text}")).count(),
+            1,
+            "{output}"
+        );
     }
     world.assert_clean();
 }
@@ -112,7 +125,14 @@ fn flight_of_a_cancelled_owner() {
                 }
             };
             let services = Services { bases: world };
-            build(&world.store, &world.exec_root(), request, &services, &events, cancelled)
+            build(
+                &world.store,
+                &world.exec_root(),
+                request,
+                &services,
+                &events,
+                cancelled,
+            )
         });
         begun.recv().unwrap();
         let waiter = scope.spawn(move || world.run(request));
@@ -137,7 +157,10 @@ fn flight_of_a_killed_owner() {
     owner.wait().unwrap();
     let killed = Instant::now();
     let output = finish(waiter);
-    assert!(output.contains("\"text\":\"begun"), "the waiter executed the step itself");
+    assert!(
+        output.contains("\"text\":\"begun"),
+        "the waiter executed the step itself"
+    );
     assert!(killed.elapsed() < Duration::from_secs(5));
     world.store.gc(&GcOptions::default(), &|_| false).unwrap();
     world.assert_clean();
@@ -151,7 +174,9 @@ fn killed_again_and_again() {
     let run_time = |name: &str| -> Vec<PathBuf> {
         let entries = fs::read_dir(world.dir.path().join(name)).into_iter().flatten();
         let paths = entries.map(|entry| entry.unwrap().path());
-        paths.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("build-")).collect()
+        paths
+            .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("build-"))
+            .collect()
     };
     for round in 0..30 {
         let mut child = spawn(&world, "exec", &request);

@@ -37,7 +37,16 @@ fn main() -> ExitCode {
         println!("skipped: no /bin/busybox (package busybox-static)");
         return ExitCode::SUCCESS;
     }
-    let tests = [cases::TESTS, files::TESTS, cache::TESTS, explain::TESTS, failures::TESTS, flight::TESTS, repeat::TESTS].concat();
+    let tests = [
+        cases::TESTS,
+        files::TESTS,
+        cache::TESTS,
+        explain::TESTS,
+        failures::TESTS,
+        flight::TESTS,
+        repeat::TESTS,
+    ]
+    .concat();
     let trials = tests.into_iter().map(|(name, test)| {
         Trial::test(name, move || {
             test();

@@ -37,7 +37,10 @@ impl Store {
         let dir = self.inner.layout.dir("locks");
         for entry in fs::read_dir(&dir).at(&dir)? {
             let entry = entry.at(&dir)?;
-            if entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes())
+            if entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(PREFIX.as_bytes())
                 && let Some(lock) = FileLock::try_existing(&entry.path())?
             {
                 lock.remove()?;
@@ -57,7 +60,9 @@ mod tests {
         let store = Store::open(&dir.path().join("store")).unwrap();
         let files = || {
             let entries = fs::read_dir(store.root().join("locks")).unwrap();
-            entries.filter(|e| e.as_ref().unwrap().file_name() != "gc").count()
+            entries
+                .filter(|e| e.as_ref().unwrap().file_name() != "gc")
+                .count()
         };
         let held = store.try_lock("a").unwrap().unwrap();
         assert!(store.try_lock("a").unwrap().is_none());

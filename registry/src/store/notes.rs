@@ -83,7 +83,10 @@ impl Store {
         let result = written.and_then(|()| fs::rename(&temporary, &path));
         if let Err(error) = result {
             let _ = fs::remove_file(&temporary);
-            if matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) {
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+            ) {
                 return Ok(());
             }
             return Err(Error::io(&path, error));
@@ -110,7 +113,11 @@ impl Store {
         for note in notes {
             total += note.bytes;
             let age = note.used.elapsed().unwrap_or_default();
-            let limit = if note.name.starts_with('.') { ABANDONED } else { MAX_AGE };
+            let limit = if note.name.starts_with('.') {
+                ABANDONED
+            } else {
+                MAX_AGE
+            };
             if age > limit || total > MAX_BYTES {
                 match fs::remove_file(&note.path) {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -166,7 +173,12 @@ fn checksum(bytes: &[u8]) -> [u8; DIGEST] {
     let hex = hasher.finish();
     let mut sum = [0; DIGEST];
     for (byte, pair) in sum.iter_mut().zip(hex.hex().as_bytes().chunks(2)) {
-        let digit = |c: u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(0);
+        let digit = |c: u8| {
+            char::from(c)
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+                .unwrap_or(0)
+        };
         *byte = digit(pair[0]) << 4 | digit(pair[1]);
     }
     sum
@@ -189,7 +201,12 @@ mod tests {
         store.put_note("b", b"x").unwrap();
         let path = store.root().join("notes/b");
         let whole = fs::read(&path).unwrap();
-        for damaged in [&whole[..whole.len() - 1], &[whole.as_slice(), b"y"].concat(), b"", b"cooper-note 2\n"] {
+        for damaged in [
+            &whole[..whole.len() - 1],
+            &[whole.as_slice(), b"y"].concat(),
+            b"",
+            b"cooper-note 2\n",
+        ] {
             fs::write(&path, damaged).unwrap();
             assert_eq!(store.note("b").unwrap(), None);
         }
@@ -207,7 +224,10 @@ mod tests {
                 .unwrap();
         }
         store.trim_notes().unwrap();
-        let left: Vec<_> = fs::read_dir(store.root().join("notes")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let left: Vec<_> = fs::read_dir(store.root().join("notes"))
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
         assert_eq!(left, ["a"]);
     }
 }

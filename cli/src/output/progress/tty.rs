@@ -83,7 +83,8 @@ impl Tty {
                 self.warnings.extend(causes);
             }
             Event::Verified { result } => {
-                self.warnings.extend(result.differences.iter().map(ToString::to_string));
+                self.warnings
+                    .extend(result.differences.iter().map(ToString::to_string));
             }
             Event::Warning { text } => self.warnings.push(text.clone()),
             Event::Image { id, names } => self.image = Some((id.clone(), names.clone())),

@@ -89,7 +89,11 @@ impl Output {
                 }]
             }
             Event::Missed { causes, .. } => vec![format!(" ---> Not cached: {}\n", render_causes(&causes))],
-            Event::Verified { result } => result.differences.iter().map(|difference| format!("{difference}\n")).collect(),
+            Event::Verified { result } => result
+                .differences
+                .iter()
+                .map(|difference| format!("{difference}\n"))
+                .collect(),
             Event::Warning { text } => vec![format!("[Warning] {text}\n")],
             Event::Done { .. } | Event::Failed { .. } | Event::Image { .. } => Vec::new(),
         }
