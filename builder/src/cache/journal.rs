@@ -243,7 +243,9 @@ impl Journal {
         }
         let bytes = serde_json::to_vec(&site).map_err(|error| Error::internal(error.to_string()))?;
         store.put_note(&self.note, &bytes)?;
+        // Something was executed, so it does not matter what tidying costs.
         store.trim_notes()?;
+        store.sweep_named_locks()?;
         Ok(())
     }
 

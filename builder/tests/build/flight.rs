@@ -162,6 +162,8 @@ fn flight_of_a_killed_owner() {
         "the waiter executed the step itself"
     );
     assert!(killed.elapsed() < Duration::from_secs(5));
+    let left = |name: &str| fs::read_dir(world.store.root().join(name)).unwrap().count();
+    assert_eq!(left("locks"), 1, "only the collector's");
     world.store.gc(&GcOptions::default(), &|_| false).unwrap();
     world.assert_clean();
 }
