@@ -4,13 +4,13 @@
 //! group (all LEB128), eight bytes of a hash of the content and eight of one of the extended attributes. The hashes only
 //! tell *that* something changed, the key has the real ones.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::cause::{Cause, FileChange};
 
-/// Bytes kept of one list; what comes after is compared as a whole.
-const MAX_BYTES: usize = 32 << 20;
+/// Bytes kept of one list; of what comes after only the key tells.
+const MAX_BYTES: usize = 16 << 20;
 /// A list from elsewhere is not believed to have longer paths.
 const MAX_PATH: usize = 1 << 20;
 
@@ -63,6 +63,11 @@ impl FileList {
         self.bytes.extend_from_slice(&fact.attributes.to_le_bytes());
         self.last.truncate(shared);
         self.last.extend_from_slice(&path[shared..]);
+    }
+
+    /// Bytes that it takes.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() + self.top.as_os_str().len()
     }
 
     /// Appends the list to a pre-image.
@@ -136,6 +141,7 @@ fn entry(rest: &mut &[u8], path: &mut Vec<u8>) -> Option<Fact> {
 pub(super) fn compare(old: &[FileList], new: &[FileList], from: Option<&str>) -> Vec<Cause> {
     // A source that was renamed as a whole is compared with what it was; several are told apart by their paths.
     let renamed = old.len() == 1 && new.len() == 1 && old[0].top != new[0].top;
+    let is_cut = old.iter().chain(new).any(|list| list.cut);
     let entries = |lists: &[FileList]| {
         let mut all: Vec<(PathBuf, Fact)> = lists.iter().flat_map(FileList::entries).collect();
         if renamed {
@@ -154,6 +160,18 @@ pub(super) fn compare(old: &[FileList], new: &[FileList], from: Option<&str>) ->
     let (old, new) = (entries(old), entries(new));
     let mut before: HashMap<&Path, Fact> = old.iter().map(|(path, fact)| (path.as_path(), *fact)).collect();
     let mut causes = Vec::new();
+    // Where a list was cut off, nothing is known about what comes after the last file that both have.
+    let end = |files: &[(PathBuf, Fact)], others: &[(PathBuf, Fact)]| {
+        if !is_cut {
+            return files.len();
+        }
+        let others: HashSet<&Path> = others.iter().map(|(path, _)| path.as_path()).collect();
+        let last = files
+            .iter()
+            .rposition(|(path, _)| others.contains(path.as_path()));
+        last.map_or(0, |last| last + 1)
+    };
+    let (old_end, new_end) = (end(&old, &new), end(&new, &old));
     let mut told: Option<&Path> = None;
     let mut tell = |path: &Path, change: FileChange| {
         causes.push(Cause::File {
@@ -166,7 +184,7 @@ pub(super) fn compare(old: &[FileList], new: &[FileList], from: Option<&str>) ->
             change,
         });
     };
-    for (path, fact) in &new {
+    for (path, fact) in &new[..new_end] {
         match before.remove(path.as_path()) {
             Some(old) => differences(old, *fact)
                 .into_iter()
@@ -179,7 +197,7 @@ pub(super) fn compare(old: &[FileList], new: &[FileList], from: Option<&str>) ->
         }
     }
     let mut told: Option<&Path> = None;
-    for (path, fact) in &old {
+    for (path, fact) in &old[..old_end] {
         if !before.contains_key(path.as_path()) || told.is_some_and(|dir| path.starts_with(dir)) {
             continue;
         }
@@ -306,6 +324,18 @@ mod tests {
             drop(FileList::decode(&mut part).map(|list| list.entries()));
         }
         decoded
+    }
+
+    #[test]
+    fn cut_off() {
+        let mut old = list("", &[("a", FILE), ("b", FILE), ("c", FILE)]);
+        let new = list("", &[("0", FILE), ("a", FILE), ("b", FILE), ("z", FILE)]);
+        old.cut = true;
+        let texts: Vec<String> = compare(&[old], &[new], None)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(texts, ["0: added"]);
     }
 
     #[test]

@@ -4,11 +4,15 @@ use cooper_registry::digest::Algorithm;
 
 use super::files::FileList;
 
+/// Bytes of lists kept for explanations of one key.
+const MAX_LISTED: usize = 24 << 20;
+
 /// Collects what a result depends on.
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
     parts: Vec<(&'static str, Vec<u8>)>,
     files: Vec<FileList>,
+    listed: usize,
 }
 
 impl Key {
@@ -17,6 +21,7 @@ impl Key {
         Self {
             parts: vec![("step", kind.into())],
             files: Vec::new(),
+            listed: 0,
         }
     }
 
@@ -34,7 +39,10 @@ impl Key {
 
     /// Says file by file what a digest among the parts stands for. Not hashed: explains, and nothing else.
     pub(crate) fn explain(&mut self, list: FileList) {
-        self.files.push(list);
+        self.listed += list.len();
+        if self.listed <= MAX_LISTED {
+            self.files.push(list);
+        }
     }
 
     /// The key without the parts of these names, of another kind so that it is never taken for a whole one.

@@ -2,6 +2,8 @@
 //! length of a JSON document ([`PreImage`], `version` 1), the document, and the lists of its files. A note that does not
 //! read like this is taken for missing.
 
+use std::io::Write as _;
+
 use cooper_registry::digest::Algorithm;
 use cooper_registry::store::Store;
 use serde::{Deserialize, Serialize};
@@ -112,13 +114,23 @@ impl PreImage {
 
     fn encode(&self) -> Result<Vec<u8>, Error> {
         let json = serde_json::to_vec(self).map_err(|error| Error::internal(error.to_string()))?;
-        let mut bytes = Vec::new();
-        put(&mut bytes, json.len() as u64);
-        bytes.extend_from_slice(&json);
-        for list in &self.files {
-            list.encode(&mut bytes);
-        }
-        zstd::stream::encode_all(bytes.as_slice(), 1).map_err(|error| Error::internal(error.to_string()))
+        let mut frame = zstd::stream::write::Encoder::new(Vec::new(), 1)
+            .map_err(|error| Error::internal(error.to_string()))?;
+        let mut write = || -> std::io::Result<()> {
+            let mut part = Vec::new();
+            put(&mut part, json.len() as u64);
+            frame.write_all(&part)?;
+            frame.write_all(&json)?;
+            for list in &self.files {
+                part.clear();
+                list.encode(&mut part);
+                frame.write_all(&part)?;
+            }
+            Ok(())
+        };
+        write()
+            .and_then(|()| frame.finish())
+            .map_err(|error| Error::internal(error.to_string()))
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
