@@ -111,9 +111,9 @@ impl Table {
             while low < high {
                 let middle = low + (high - low) / 2;
                 if at(middle) < key {
-                    low = middle + 1
+                    low = middle + 1;
                 } else {
-                    high = middle
+                    high = middle;
                 }
             }
             low

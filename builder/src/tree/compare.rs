@@ -316,7 +316,7 @@ mod tests {
                 "type",
                 |dir| {
                     fs::remove_file(dir.join("a")).unwrap();
-                    fs::create_dir(dir.join("a")).unwrap()
+                    fs::create_dir(dir.join("a")).unwrap();
                 },
                 "a type file | directory",
             ),
@@ -324,7 +324,7 @@ mod tests {
                 "link",
                 |dir| {
                     fs::remove_file(dir.join("l")).unwrap();
-                    symlink("e", dir.join("l")).unwrap()
+                    symlink("e", dir.join("l")).unwrap();
                 },
                 "l content a | e",
             ),
@@ -332,7 +332,7 @@ mod tests {
                 "hard link",
                 |dir| {
                     fs::remove_file(dir.join("z")).unwrap();
-                    fs::write(dir.join("z"), "one").unwrap()
+                    fs::write(dir.join("z"), "one").unwrap();
                 },
                 "z link link to a | its own file",
             ),
