@@ -15,6 +15,7 @@ use super::error::Error;
 use super::request::{Built, Context, Event, NamedContext, Request, Target};
 use super::result;
 use super::services::Services;
+use crate::cache::Journal;
 use crate::context::{ContextFiles, DigestCache, NamedContexts, read_dockerfile};
 use crate::dockerfile::{Dockerfile, parse};
 use crate::exec::{Emulation, Environment, execute};
@@ -60,7 +61,9 @@ pub fn build(
     }
     let request = &with_epoch(request, &dockerfile, &source)?;
     let planner = Planner::new(request, &dockerfile, source)?;
-    let mut course = Course::new(planner, checks, events);
+    let journal = Journal::open(store, request, &dockerfile)?;
+    lease.layers(journal.layers())?;
+    let mut course = Course::new(planner, checks, events, &journal);
 
     let empty = exec_root.join("build/empty");
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&empty);
@@ -83,6 +86,7 @@ pub fn build(
         named: &named,
         emulation: &Emulation::default(),
         lease: &lease,
+        journal: &journal,
         empty: &empty,
         stop: &stop,
     };
@@ -91,6 +95,9 @@ pub fn build(
         digests.save(store)?;
     }
     named.save()?;
+    if request.verify.is_none() {
+        journal.save(store)?;
+    }
     let outcome = outcome?;
     let (steps, planned) = course.finish()?;
     let built = Built {

@@ -12,12 +12,15 @@ mod cache;
 mod calls;
 mod cases;
 mod copy_flags;
+mod explain;
 mod failures;
 mod files;
+mod flight;
 mod history;
 mod named;
 mod onbuild;
 mod platforms;
+mod repeat;
 mod server;
 mod targets;
 mod world;
@@ -30,6 +33,9 @@ use libtest_mimic::{Arguments, Trial};
 fn main() -> ExitCode {
     if std::env::args_os().next().unwrap_or_default() == supervisor::ARGV0 {
         return ExitCode::from(u8::try_from(supervisor::main()).unwrap_or(1));
+    }
+    if let Some(code) = flight::child() {
+        return code;
     }
     let mut args = Arguments::from_args();
     args.test_threads.get_or_insert(4);
@@ -55,6 +61,9 @@ fn main() -> ExitCode {
         copy_flags::TESTS,
         add_url::TESTS,
         add_git::TESTS,
+        explain::TESTS,
+        flight::TESTS,
+        repeat::TESTS,
     ]
     .concat();
     let trials = tests.into_iter().map(|(name, test)| {

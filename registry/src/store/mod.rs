@@ -24,6 +24,8 @@
 //!   leases/<id>               flock held by the owner of a temporary lease
 //!   locks/gc                  shared: publishing; exclusive: collecting
 //!   locks/<layer>             exclusive: unpacking that layer
+//!   locks/step-<key>          exclusive: executing the build step of that key
+//!   notes/<name>              a builder's own small files (see the `notes` module); may vanish at any time
 //!   trash/<id>                being deleted
 //!   containers/               the engine's, not touched here
 //! ```
@@ -79,6 +81,8 @@ mod layout;
 mod lease;
 mod lock;
 mod manifest;
+mod named_lock;
+mod notes;
 mod platforms;
 mod repos;
 mod reserve;
@@ -94,6 +98,7 @@ pub use error::{Error, Result};
 pub use handle::Store;
 pub use ingest::Ingest;
 pub use lease::Lease;
+pub use named_lock::NamedLock;
 pub use snapshot::Snapshot;
 pub use types::{Backing, BlobInfo, CacheRecord, GcOptions, GcReport, Image, Layer, StoredManifest, Usage};
 pub use unpack::UnpackLimits;

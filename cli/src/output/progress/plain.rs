@@ -73,6 +73,16 @@ impl Plain {
                 let error = error.lines().next().unwrap_or_default();
                 self.end(*step, format!("ERROR: {error}"), at, &mut lines);
             }
+            Event::Missed { step, causes } => {
+                for cause in causes {
+                    self.say(*step, Some(format!("not cached: {cause}")), at, &mut lines);
+                }
+            }
+            Event::Verified { result } => {
+                self.leave(&mut lines);
+                self.gap(&mut lines);
+                lines.extend(result.differences.iter().map(ToString::to_string));
+            }
             Event::Warning { text } => {
                 self.leave(&mut lines);
                 self.gap(&mut lines);

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use cooper_builder::build::{Built, Event, StepInfo};
+use cooper_builder::build::{Built, Event, StepInfo, render_causes};
 
 use crate::api::Message;
 use crate::http::lines::Lines;
@@ -88,6 +88,12 @@ impl Output {
                     text
                 }]
             }
+            Event::Missed { causes, .. } => vec![format!(" ---> Not cached: {}\n", render_causes(&causes))],
+            Event::Verified { result } => result
+                .differences
+                .iter()
+                .map(|difference| format!("{difference}\n"))
+                .collect(),
             Event::Warning { text } => vec![format!("[Warning] {text}\n")],
             Event::Done { .. } | Event::Failed { .. } | Event::Image { .. } => Vec::new(),
         }
