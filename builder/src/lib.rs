@@ -8,6 +8,7 @@ pub mod call;
 pub mod context;
 pub mod dockerfile;
 pub mod ignore;
+pub mod mounts;
 
 mod cache;
 mod exec;

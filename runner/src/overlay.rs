@@ -130,6 +130,17 @@ impl Overlay<'_> {
         Ok(mount)
     }
 
+    /// As [`Overlay::mount_detached`], for a process whose mount namespace is its own and does not propagate to others.
+    ///
+    /// # Errors
+    /// As [`Overlay::mount_detached`].
+    pub(crate) fn mount_detached_here(&self) -> Result<OwnedFd, OverlayError> {
+        match self.mount_by_fsconfig()? {
+            Some(mount) => Ok(mount),
+            None => Ok(self.mount_and_detach()?),
+        }
+    }
+
     /// `None` from kernels that do not take layers one by one.
     fn mount_by_fsconfig(&self) -> Result<Option<OwnedFd>, OverlayError> {
         let dirs = Dirs::open(self)?;
@@ -185,20 +196,24 @@ impl Overlay<'_> {
                     unshare_mount_namespace()?;
                     let root = open(Path::new("/"))?;
                     set_mount_attr(&root, true, MountAttr::propagation(libc::MS_PRIVATE))?;
-                    let mount = self.mount_by_string()?;
-                    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-                        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-                        | OpenTreeFlags::AT_EMPTY_PATH;
-                    let detached = rustix::mount::open_tree(&mount, "", flags)?;
-                    // The end of the namespace would unmount too, but some time after the thread's end; until then the
-                    // upper directory would count as in use.
-                    drop(mount);
-                    rustix::mount::unmount(self.empty, UnmountFlags::DETACH)?;
-                    Ok(detached)
+                    self.mount_and_detach()
                 })?;
             made.join()
                 .map_err(|_| io::Error::other("the mounting thread panicked"))?
         })
+    }
+
+    /// Detached with mount(2), in a namespace that may have a mount of ours for a moment.
+    fn mount_and_detach(&self) -> Result<OwnedFd, OverlayError> {
+        let mount = self.mount_by_string()?;
+        let flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        let detached = rustix::mount::open_tree(&mount, "", flags)?;
+        // The end of the namespace would unmount too, but some time after the thread's end; until then the upper
+        // directory would count as in use.
+        drop(mount);
+        rustix::mount::unmount(self.empty, UnmountFlags::DETACH)?;
+        Ok(detached)
     }
 
     /// Over the empty directory with mount(2).

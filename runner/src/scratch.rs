@@ -26,7 +26,12 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    pub(crate) fn new(exec_root: &Path, spec: &ContainerSpec) -> Result<Self, Error> {
+    /// `hosts` are added to `/etc/hosts`: name and address.
+    pub(crate) fn new(
+        exec_root: &Path,
+        spec: &ContainerSpec,
+        hosts: &[(String, String)],
+    ) -> Result<Self, Error> {
         let mut random = [0; 8];
         getrandom::fill(&mut random)
             .map_err(|error| Error::Supervisor(format!("get random bytes: {error}")))?;
@@ -37,10 +42,11 @@ impl Scratch {
             source,
         };
         let scratch = Self::create(exec_root, &dir).map_err(failed)?;
-        for (name, content) in [
-            ("hosts", hosts_file(&spec.hostname).into_bytes()),
-            ("resolv.conf", host_resolv_conf()),
-        ] {
+        let mut known = hosts_file(&spec.hostname);
+        for (name, address) in hosts {
+            known.push_str(&format!("{address}\t{name}\n"));
+        }
+        for (name, content) in [("hosts", known.into_bytes()), ("resolv.conf", host_resolv_conf())] {
             let path = dir.join(name);
             fs::write(&path, content).map_err(failed)?;
             fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).map_err(failed)?;

@@ -8,7 +8,7 @@ mod policy;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use policy::{HealthCheck, Restart, RestartPolicy};
 
@@ -170,7 +170,72 @@ pub enum MountSource {
         size: Option<u64>,
         /// Mode of its root.
         mode: Option<u32>,
+        /// Programs in it may be executed, and devices used (BuildKit); Docker's own are `noexec` and `nodev`.
+        #[serde(default)]
+        exec: bool,
     },
+    /// Part of a stack of layers; for build steps only.
+    Overlay {
+        /// Layer directories, top first; at least one.
+        lowers: Vec<PathBuf>,
+        /// Where writes go, with overlay's work directory; none for a read-only mount.
+        upper: Option<(PathBuf, PathBuf)>,
+        /// What of it is mounted; links in it stay inside. Empty for all.
+        path: PathBuf,
+    },
+    /// A file that exists in memory only, read-only; for build steps only.
+    Secret {
+        /// Its bytes.
+        content: Secret,
+        /// Permission bits.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+}
+
+/// Bytes that no log shows. Serialised in hex, for the socket to a supervisor; never written to a disk.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Vec<u8>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Secret({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use std::fmt::Write as _;
+        let mut text = String::with_capacity(self.0.len() * 2);
+        for byte in &self.0 {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        // The error must not quote what was read.
+        let invalid = || serde::de::Error::custom("not in hex");
+        let digit = |byte: u8| {
+            char::from(byte)
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        };
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
+            return Err(invalid());
+        };
+        let bytes = pairs
+            .iter()
+            .map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?));
+        bytes.collect::<Option<Vec<u8>>>().map(Self).ok_or_else(invalid)
+    }
 }
 
 /// Mount propagation of a bind.
@@ -227,6 +292,25 @@ impl Default for LogConfig {
             enabled: true,
             max_size: 10_000_000,
             max_files: 3,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_survive_and_do_not_show() {
+        for bytes in [b"".to_vec(), b"top\xffsecret\0".to_vec()] {
+            let secret = Secret(bytes);
+            let json = serde_json::to_string(&secret).unwrap();
+            assert_eq!(serde_json::from_str::<Secret>(&json).unwrap(), secret);
+            assert!(!format!("{secret:?} {json}").contains("top"));
+        }
+        for bad in ["\"abc\"", "\"zz\"", "\"é\""] {
+            let error = serde_json::from_str::<Secret>(bad).unwrap_err().to_string();
+            assert!(error.starts_with("not in hex"), "{error}");
         }
     }
 }

@@ -239,6 +239,17 @@ pub enum Event {
         /// Why.
         error: String,
     },
+    /// A RUN failed and a shell waits for the client in the state it left ([`Request::debug`]); the build goes on, and fails,
+    /// once the shell has ended.
+    Debug {
+        /// [`StepInfo::id`].
+        step: usize,
+        /// Unix socket on the engine's host, for its user and root only. It takes one connection, whose frames are those of
+        /// [`cooper_runner::sandbox::Sandbox::interact`].
+        socket: PathBuf,
+        /// What is run: `/bin/sh`.
+        shell: String,
+    },
     /// Something suspicious that does not stop the build.
     Warning {
         /// For people; may have several lines.

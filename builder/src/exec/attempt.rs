@@ -175,16 +175,28 @@ impl Attempt<'_> {
             Action::Copy(copy) => Some(copy),
             _ => None,
         };
-        let source = copy.and_then(|copy| match (copy.from, copy.sources.as_slice()) {
-            (CopyFrom::Step(step), _) => step,
-            // What is fetched has the instruction's name, which has the address.
-            (CopyFrom::Context, [CopySource::Http { step, .. } | CopySource::Git { step }]) => Some(*step),
-            (CopyFrom::Context | CopyFrom::Named(_), _) => None,
+        let from = match &self.step.action {
+            Action::Copy(copy) => Some(copy.from),
+            // Of several nobody can say which one a file is in.
+            Action::Run(run) => {
+                let mut sources = run.mounts.iter().filter_map(|mount| mount.kind.from());
+                sources.next().filter(|_| sources.next().is_none())
+            }
+            _ => None,
+        };
+        let fetched = copy.and_then(|copy| match copy.sources.as_slice() {
+            // It has the instruction's name, which has the address.
+            [CopySource::Http { step, .. } | CopySource::Git { step }] => Some(*step),
+            _ => None,
         });
-        let context = copy.and_then(|copy| match copy.from {
-            CopyFrom::Named(number) => self.environment.request.named_contexts.keys().nth(number),
-            CopyFrom::Context | CopyFrom::Step(_) => None,
-        });
+        let source = match from {
+            Some(CopyFrom::Step(step)) => step,
+            _ => fetched,
+        };
+        let context = match from {
+            Some(CopyFrom::Named(number)) => self.environment.request.named_contexts.keys().nth(number),
+            _ => None,
+        };
         let journal = self.environment.journal;
         About {
             text: journal.text(self.step.info.id),

@@ -264,6 +264,33 @@ impl Sources {
         is_here && matches!(only.selection.entries.as_slice(), [file] if !file.is_dir())
     }
 
+    /// One selection as what is copied.
+    pub(super) fn of(
+        root: RootHandle,
+        is_context: bool,
+        named: Option<Arc<OpenContext>>,
+        selection: Selection,
+    ) -> Self {
+        let kind = if is_context {
+            PartKind::Context
+        } else {
+            PartKind::Step
+        };
+        Self {
+            parts: vec![Part {
+                root,
+                kind,
+                named,
+                selection,
+            }],
+        }
+    }
+
+    /// The first selection.
+    pub(super) fn selection(&self) -> Option<&Selection> {
+        self.parts.first().map(|part| &part.selection)
+    }
+
     /// Adds the files to a key: where they go, what they are, and their contents; not their times, but for the one that
     /// comes with a URL.
     pub(super) fn add_to(&self, environment: &Environment<'_>, key: &mut Key) -> Result<(), Error> {

@@ -14,7 +14,7 @@ use crate::build::Error;
 use crate::cache::{Key, look_up};
 use crate::dockerfile::Diagnostic;
 use crate::fetch::{Fetcher, Remote};
-use crate::plan::{Action, CopyAction, CopyFrom, CopySource, Source, Step, WorkdirAction};
+use crate::plan::{Action, CopyAction, CopyFrom, CopySource, RunAction, Source, Step, WorkdirAction};
 use crate::tree::{Assembly, Lowers, Owner, lookup_owner};
 
 /// A step's result.
@@ -66,17 +66,7 @@ pub(super) fn execute_step(
             cached: true,
             image: None,
         }),
-        Action::Run(action) => {
-            let mut key = with_clamp(environment, run::key(action, &parent));
-            let host = Platform::host();
-            let foreign = Some(&step.platform).filter(|platform| !platform.same_machine(&host));
-            key.add_some("foreign", foreign.map(Platform::to_string));
-            attempt.cached(&key, step.no_cache, None, |snapshot| {
-                let possible = environment.emulation.check(&step.platform);
-                possible.map_err(Error::Source)?;
-                run::execute(environment, step.info.id, step.span, action, &parent, snapshot)
-            })
-        }
+        Action::Run(action) => run_step(attempt, action, &input),
         Action::Workdir(action) => {
             let mut key = Key::new("WORKDIR");
             key.add("rootfs", parent.identity());
@@ -96,6 +86,49 @@ pub(super) fn execute_step(
             copy_step(attempt, action, from.as_deref(), &source)
         }
     }
+}
+
+/// A RUN that mounts stages is found by what they are as a whole first, then by the contents of what it mounts.
+fn run_step(
+    attempt: Attempt<'_>,
+    action: &RunAction,
+    input: &dyn Fn(usize) -> Option<Arc<RootFs>>,
+) -> Result<Done, Error> {
+    let Attempt {
+        environment,
+        step,
+        parent,
+    } = attempt;
+    let identity = |step: usize| input(step).map(|rootfs| rootfs.identity());
+    let common = |key| with_platform(step, with_clamp(environment, key));
+    let quick = run::quick(environment, action, parent, &identity).map(|key| common(key).hash());
+    if let Some(quick) = quick.as_ref().filter(|_| !step.no_cache)
+        && let Some(done) = attempt.hit(quick)?
+    {
+        return Ok(done);
+    }
+    let sources = run::find(environment, action, input)?;
+    let key = common(run::key(environment, action, parent, &sources)?);
+    let run = run::Run {
+        step,
+        action,
+        parent,
+        sources: &sources,
+        input,
+    };
+    attempt.cached(&key, step.no_cache, quick.as_deref(), |snapshot| {
+        let possible = environment.emulation.check(&step.platform);
+        possible.map_err(Error::Source)?;
+        run::execute(environment, &run, snapshot)
+    })
+}
+
+/// What a program of another machine does is another result.
+fn with_platform(step: &Step, mut key: Key) -> Key {
+    let host = Platform::host();
+    let foreign = Some(&step.platform).filter(|platform| !platform.same_machine(&host));
+    key.add_some("foreign", foreign.map(Platform::to_string));
+    key
 }
 
 /// Layers clamped to a time are others than those that are not.

@@ -3,7 +3,7 @@
 use cooper_registry::digest::{Algorithm, Hasher};
 use cooper_registry::oci::Platform;
 
-use super::step::{Action, BaseSource, CopyAction, CopyFrom, CopySource, RunAction, WorkdirAction};
+use super::step::{Action, BaseSource, CopyAction, CopyFrom, CopySource, Device, RunAction, WorkdirAction};
 
 /// The definition key of a step: a hash of what it does and of the definition keys of what it starts from.
 ///
@@ -72,7 +72,7 @@ pub(super) fn define(
             }
             definer
         }
-        Action::Run(action) => run(action),
+        Action::Run(action) => run(action, &input, context),
         Action::Copy(action) => copy(action, &input, context),
         Action::Fetch(remote) => {
             let mut definer = Definer::new("fetch");
@@ -99,7 +99,11 @@ pub(super) fn define(
     definer.finish()
 }
 
-fn run(action: &RunAction) -> Definer {
+fn run(
+    action: &RunAction,
+    input: &dyn Fn(Option<usize>) -> String,
+    context: &dyn Fn(usize) -> String,
+) -> Definer {
     let RunAction {
         args,
         env,
@@ -109,6 +113,9 @@ fn run(action: &RunAction) -> Definer {
         network,
         hostname,
         script,
+        mounts,
+        insecure,
+        devices,
     } = action;
     let mut definer = Definer::new("RUN");
     args.iter().for_each(|arg| definer.add("arg", arg));
@@ -120,6 +127,24 @@ fn run(action: &RunAction) -> Definer {
     if let Some(script) = script {
         definer.add("script", &script.name);
         definer.add("script", &script.bytes);
+    }
+    for mount in mounts {
+        definer.add("mount", mount.kind.text());
+        match mount.kind.from() {
+            None => {}
+            Some(CopyFrom::Context) => definer.add("mount-context", ""),
+            Some(CopyFrom::Named(number)) => definer.add("mount-context", context(number)),
+            Some(CopyFrom::Step(step)) => definer.add("mount-from", input(step)),
+        }
+    }
+    definer.add_some("insecure", insecure.then_some(""));
+    for Device {
+        span: _,
+        name,
+        required,
+    } in devices
+    {
+        definer.add("device", format!("{name} required={required}"));
     }
     definer
 }

@@ -11,6 +11,8 @@ mod definition;
 mod evaluate;
 mod files;
 mod gofmt;
+mod mount_options;
+mod mounts;
 mod named;
 mod names;
 mod outline;
@@ -34,5 +36,6 @@ pub(crate) use planner::{Planned, Planner, is_multi_platform};
 pub(crate) use source::Source;
 pub(crate) use state::StageState;
 pub(crate) use step::{
-    Action, BaseAction, BaseSource, CopyAction, CopyFrom, CopySource, RunAction, Step, WorkdirAction,
+    Action, BaseAction, BaseSource, CopyAction, CopyFrom, CopySource, Device, Inline, Mount, MountKind,
+    RunAction, Step, WorkdirAction,
 };

@@ -8,8 +8,8 @@ use super::evaluate::Evaluator;
 use super::state::StageState;
 use super::step::{Action, Inline, RunAction, WorkdirAction};
 use super::values::clean_path;
-use crate::build::Error;
-use crate::dockerfile::{CommandForm, Heredoc, Instruction, Run, Word};
+use crate::build::{Entitlement, Error};
+use crate::dockerfile::{CommandForm, Diagnostic, Heredoc, Instruction, Run, Word, nearest};
 
 /// Host name of RUN, as BuildKit's; `BUILDKIT_SANDBOX_HOSTNAME` changes it.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -23,22 +23,13 @@ impl Evaluator<'_> {
         instruction: &Instruction,
         run: &Run,
     ) -> Result<(), Error> {
-        let flag = |name: &str| instruction.flag(name).map_or(instruction.span, |flag| flag.span);
-        if !run.flags.mounts.is_empty() {
-            return Err(self.source.unsupported(flag("mount"), "RUN --mount"));
-        }
-        if !run.flags.devices.is_empty() {
-            return Err(self.source.unsupported(flag("device"), "RUN --device"));
-        }
-        if run
-            .flags
-            .security
-            .as_ref()
-            .is_some_and(|mode| mode.text != "sandbox")
-        {
-            return Err(self
-                .source
-                .unsupported(flag("security"), "RUN --security=insecure"));
+        let insecure = self.security(run.flags.security.as_ref())?;
+        let devices = self.devices(state, run)?;
+        let (mounts, agent) = self.mounts(state, run)?;
+        let mut env = state.environment();
+        if let Some(agent) = agent {
+            env.retain(|pair| !pair.starts_with("SSH_AUTH_SOCK="));
+            env.push(format!("SSH_AUTH_SOCK={agent}"));
         }
         let network = self.network(run.flags.network.as_ref())?;
         let (args, script) = match &run.form {
@@ -69,13 +60,16 @@ impl Evaluator<'_> {
             .flatten();
         let action = RunAction {
             args,
-            env: state.environment(),
+            env,
             proxies: proxies.map(|(name, value)| format!("{name}={value}")).collect(),
             cwd: state.cwd().to_owned(),
             user: state.image.config.user.clone(),
             network,
             hostname: hostname.unwrap_or_else(|| HOSTNAME.to_owned()),
             script,
+            mounts,
+            insecure,
+            devices,
         };
         let step = self.push(instruction.span, state.rootfs, Action::Run(action))?;
         state.note_layer(text, step);
@@ -91,13 +85,31 @@ impl Evaluator<'_> {
             "default" => Ok(self.request.network),
             "none" => Ok(NetworkMode::None),
             "host" if self.request.network == NetworkMode::Host => Ok(NetworkMode::Host),
+            "host" if self.request.allow.contains(&Entitlement::NetworkHost) => Ok(NetworkMode::Host),
             "host" => Err(self
                 .source
                 .error(word.span, "network.host is not allowed for this build")),
-            other => Err(self
-                .source
-                .error(word.span, format!("invalid network mode {other:?}"))),
+            other => Err(self.unknown(word, "network mode", other, &["default", "none", "host"])),
         }
+    }
+
+    /// `--security`
+    fn security(&self, flag: Option<&Word>) -> Result<bool, Error> {
+        let Some(word) = flag else { return Ok(false) };
+        match word.text.as_str() {
+            "sandbox" => Ok(false),
+            "insecure" if self.request.allow.contains(&Entitlement::SecurityInsecure) => Ok(true),
+            "insecure" => Err(self
+                .source
+                .error(word.span, "security.insecure is not allowed for this build")),
+            other => Err(self.unknown(word, "security mode", other, &["sandbox", "insecure"])),
+        }
+    }
+
+    fn unknown(&self, word: &Word, what: &str, given: &str, known: &[&str]) -> Error {
+        let problem = Diagnostic::error(word.span, format!("invalid {what} {given:?}"));
+        let problem = problem.with_suggestion(nearest(given, known.iter().copied()));
+        Error::Dockerfile(self.source.render(problem))
     }
 
     pub(super) fn workdir(

@@ -9,6 +9,7 @@ use super::definition::{Definition, define};
 use super::step::{Action, Step};
 use crate::build::StepInfo;
 use crate::dockerfile::Span;
+use crate::fetch::redact;
 
 /// Steps by their numbers.
 #[derive(Debug, Default)]
@@ -74,7 +75,11 @@ impl Slots {
         id
     }
 
-    pub(super) fn name(&mut self, slot: usize, name: String) {
+    pub(super) fn name(&mut self, slot: usize, mut name: String) {
+        // Sources of ADD may have credentials in them.
+        if name.starts_with("ADD ") || name.contains("] ADD ") {
+            name = redact(&name);
+        }
         let info = &mut self.infos[slot];
         if info.name != name {
             info.name = name;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use cooper_registry::oci::Platform;
 
 use super::definition::Definition;
+use super::mounts::from_of;
 use super::source::Source;
 use super::state::StageState;
 use crate::dockerfile::{Instruction, InstructionKind, Span, Stage};
@@ -107,29 +108,12 @@ pub(super) fn references(instruction: &Instruction) -> Vec<Option<(String, Span)
         InstructionKind::Run(run) => {
             let mounts = run.flags.mounts.iter();
             mounts
-                .map(|mount| mount_from(&mount.text).map(|from| (from, mount.span)))
+                // What is wrong with a mount is told when it is evaluated.
+                .map(|mount| from_of(mount).ok().flatten().map(|from| (from.text, from.span)))
                 .collect()
         }
         _ => Vec::new(),
     }
-}
-
-/// The `from` option of a mount, which is comma separated with `"` around fields that have commas themselves.
-fn mount_from(text: &str) -> Option<String> {
-    let mut fields = vec![String::new()];
-    let mut quoted = false;
-    for c in text.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            ',' if !quoted => fields.push(String::new()),
-            c => fields.last_mut()?.push(c),
-        }
-    }
-    let mut values = fields.iter().filter_map(|field| {
-        let (key, value) = field.split_once('=')?;
-        key.trim().eq_ignore_ascii_case("from").then(|| value.to_owned())
-    });
-    values.next_back().filter(|from| !from.is_empty())
 }
 
 /// The instruction's own bytes, the bodies of its here-documents included.
@@ -149,24 +133,4 @@ pub(super) fn label(stage: &Stage, number: usize, alone: bool) -> Option<String>
         return None;
     }
     Some(stage.name.clone().unwrap_or_else(|| format!("stage-{number}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mounts_from() {
-        for (text, expected) in [
-            ("type=bind,from=a,target=/x", Some("a")),
-            ("FROM=a", Some("a")),
-            ("from=a,from=b", Some("b")),
-            ("\"from=a\",target=/x", Some("a")),
-            ("target=\"/x,from=a\"", None),
-            ("from=", None),
-            ("type=tmpfs", None),
-        ] {
-            assert_eq!(mount_from(text).as_deref(), expected, "{text}");
-        }
-    }
 }

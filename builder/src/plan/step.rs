@@ -12,6 +12,7 @@ use crate::build::StepInfo;
 use crate::dockerfile::Span;
 use crate::fetch::Remote;
 use crate::ignore::Patterns;
+use crate::mounts::Sharing;
 use crate::tree::Chmod;
 
 /// A node of the build's graph; its result is a root file system.
@@ -38,13 +39,22 @@ pub(crate) struct Step {
 impl Step {
     /// Steps that must be done before this one.
     pub(crate) fn needs(&self) -> impl Iterator<Item = usize> {
-        let (from, sources) = match &self.action {
-            Action::Copy(copy) => (copy.from.step(), copy.sources.as_slice()),
-            Action::Same(step) => (Some(*step), &[][..]),
-            _ => (None, &[][..]),
+        let (froms, fetched) = match &self.action {
+            Action::Copy(copy) => {
+                let fetched = copy.sources.iter().filter_map(CopySource::step).collect();
+                (vec![copy.from], fetched)
+            }
+            Action::Run(run) => {
+                let froms = run.mounts.iter().filter_map(|mount| mount.kind.from()).collect();
+                (froms, Vec::new())
+            }
+            Action::Same(step) => (vec![CopyFrom::Step(Some(*step))], Vec::new()),
+            Action::Base(_) | Action::Fetch(_) | Action::Workdir(_) | Action::Nothing => {
+                (Vec::new(), Vec::new())
+            }
         };
-        let fetched = sources.iter().filter_map(CopySource::step);
-        self.parent.into_iter().chain(from).chain(fetched)
+        let steps = froms.into_iter().filter_map(CopyFrom::step);
+        self.parent.into_iter().chain(steps).chain(fetched)
     }
 }
 
@@ -127,6 +137,99 @@ pub(crate) struct RunAction {
     pub(crate) hostname: String,
     /// A here-document with a `#!` line, as a file below `/dev/pipes`.
     pub(crate) script: Option<Inline>,
+    /// In order.
+    pub(crate) mounts: Vec<Mount>,
+    /// All privileges (`--security=insecure`).
+    pub(crate) insecure: bool,
+    pub(crate) devices: Vec<Device>,
+}
+
+/// `--mount`
+#[derive(Debug)]
+pub(crate) struct Mount {
+    pub(crate) span: Span,
+    /// Of the source, or of all of it.
+    pub(crate) source_span: Span,
+    pub(crate) kind: MountKind,
+}
+
+/// What is mounted, and where: targets are absolute and never the root.
+#[derive(Debug, Clone)]
+pub(crate) enum MountKind {
+    Bind {
+        target: String,
+        from: CopyFrom,
+        /// Absolute.
+        source: String,
+        readonly: bool,
+    },
+    Cache {
+        target: String,
+        namespace: String,
+        id: String,
+        /// The id is the target.
+        default_id: bool,
+        sharing: Sharing,
+        /// What it begins with.
+        from: Option<CopyFrom>,
+        source: String,
+        readonly: bool,
+        /// Mode, user and group to make it with, if any of them is given.
+        made: Option<(u32, u32, u32)>,
+    },
+    Tmpfs {
+        target: String,
+        size: Option<u64>,
+        readonly: bool,
+    },
+    Secret {
+        id: String,
+        target: Option<String>,
+        env: Option<String>,
+        required: bool,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    },
+    Ssh {
+        id: String,
+        target: String,
+        required: bool,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    },
+}
+
+impl MountKind {
+    /// All of it but where its files come from, whose number means nothing outside of one plan.
+    pub(crate) fn text(&self) -> String {
+        let mut kind = self.clone();
+        match &mut kind {
+            Self::Bind { from, .. } => *from = CopyFrom::Context,
+            Self::Cache { from, .. } => *from = None,
+            Self::Tmpfs { .. } | Self::Secret { .. } | Self::Ssh { .. } => {}
+        }
+        format!("{kind:?}")
+    }
+
+    /// Where its files come from.
+    pub(crate) fn from(&self) -> Option<CopyFrom> {
+        match self {
+            Self::Bind { from, .. } => Some(*from),
+            Self::Cache { from, .. } => *from,
+            Self::Tmpfs { .. } | Self::Secret { .. } | Self::Ssh { .. } => None,
+        }
+    }
+}
+
+/// `--device`
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) span: Span,
+    /// A name of the Container Device Interface, or what selects one.
+    pub(crate) name: String,
+    pub(crate) required: bool,
 }
 
 /// A file whose bytes are in the Dockerfile.

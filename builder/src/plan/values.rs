@@ -61,6 +61,26 @@ pub(super) fn clean_path(path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
+/// Go's `path.Clean` of any path.
+pub(super) fn clean_relative(path: &str) -> String {
+    if path.starts_with('/') {
+        return clean_path(path);
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    if parts.is_empty() {
+        ".".to_owned()
+    } else {
+        parts.join("/")
+    }
+}
+
 /// `path` made absolute in `cwd` and cleaned; a slash at its end stays, and `.` gets one.
 pub(super) fn destination(cwd: &str, path: &str) -> String {
     let joined = if path.starts_with('/') {
@@ -112,6 +132,19 @@ mod tests {
             ("/", "/", "/"),
         ] {
             assert_eq!(destination(cwd, path), expected, "{cwd} {path}");
+        }
+    }
+
+    #[test]
+    fn relative_paths() {
+        for (path, expected) in [
+            ("", "."),
+            ("a//b/../c/", "a/c"),
+            ("../../a", "../../a"),
+            ("a/../..", ".."),
+            ("/../a/", "/a"),
+        ] {
+            assert_eq!(clean_relative(path), expected, "{path}");
         }
     }
 

@@ -26,5 +26,5 @@ pub(crate) use lowers::Lowers;
 pub(crate) use overlay::mount_readonly;
 pub(crate) use owner::{Owner, lookup_owner};
 pub(crate) use resolve::resolve;
-pub(crate) use select::{Filter, Selection, select, select_parents};
+pub(crate) use select::{Filter, Selection, select, select_exact, select_parents};
 pub(crate) use times::only_modified;

@@ -168,6 +168,15 @@ fn expand_all(root: &RootHandle, clean: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(matches)
 }
 
+/// The one file or directory `source`, a path and no pattern; none if there is none that can be seen.
+pub(crate) fn select_exact(
+    root: &RootHandle,
+    source: &str,
+    filter: Filter<'_>,
+) -> Result<Option<Selection>, Error> {
+    select_path(root, &clean(source), filter)
+}
+
 /// Relative form of a source, with `..` stopped at the root.
 fn clean(source: &str) -> PathBuf {
     let mut clean = PathBuf::new();

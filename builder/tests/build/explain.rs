@@ -360,7 +360,9 @@ const INSTRUCTIONS: &[Case] = &[
         "script",
         "FROM busybox\nRUN <<EOF\n#!/bin/sh\necho 1\nEOF\n",
         |_, request| edit(request, "echo 1", "echo 2"),
-        &["RUN <<EOF | option here-document changed: \"EOF #!/bin/sh…\" -> \"EOF #!/bin/sh…\""],
+        &[
+            "RUN <<EOF (#!/bin/sh...) | option here-document changed: \"EOF #!/bin/sh…\" -> \"EOF #!/bin/sh…\"",
+        ],
     ),
     (
         "file in the Dockerfile",
@@ -544,7 +546,7 @@ const INPUTS: &[Case] = &[
         |_, request| arg(request, "V", "2"),
         &[
             "RUN touch /f; chown $V /f | build argument V changed: \"1\" -> \"2\"",
-            "COPY --from=a /f / | f: owner changed: 1:0 -> 2:0 (from [a 2/2] RUN touch /f; chown $V /f)",
+            "COPY --from=a /f / | f: owner changed: 1:0 -> 2:0 (from [a 2/2] RUN touch /f; chown 2 /f)",
         ],
     ),
     (

@@ -38,7 +38,12 @@ fn failing_run() {
                 command,
             }) => {
                 assert_eq!(found, code, "{instruction}: {excerpt}");
-                assert!(excerpt.starts_with(output), "{excerpt}");
+                let (step, rest) = excerpt.split_once('\n').unwrap();
+                assert!(
+                    step.starts_with(" > [2/2] RUN ") && step.ends_with(':'),
+                    "{excerpt}"
+                );
+                assert!(rest.starts_with(output), "{excerpt}");
                 assert!(
                     excerpt.contains("Dockerfile:2:1") && excerpt.contains("^^^"),
                     "{excerpt}"
@@ -82,24 +87,29 @@ fn failure_stops_the_rest() {
 fn cancelled() {
     let world = World::new();
     let flag = AtomicBool::new(false);
-    let started = Instant::now();
-    let outcome = std::thread::scope(|scope| {
-        let build =
-            scope.spawn(|| world.run_cancellable(&world.request("FROM busybox\nRUN sleep 60\n"), &flag));
-        std::thread::sleep(Duration::from_millis(300));
-        flag.store(true, Ordering::Relaxed);
-        build.join().unwrap()
-    });
+    let asked = std::sync::Mutex::new(None);
+    // Cancelled once the processes run, of which one has left its parent.
+    let watch = |event: &Event| {
+        if matches!(event, Event::Output { .. }) {
+            *asked.lock().unwrap() = Some(Instant::now());
+            flag.store(true, Ordering::Relaxed);
+        }
+    };
+    let request =
+        world.request("FROM busybox\nRUN sh -c 'trap \"\" TERM INT; sleep 61 & echo up'; sleep 62\n");
+    let outcome = world.run_watched(&request, &flag, &watch);
+    let took = asked.lock().unwrap().unwrap().elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
     assert!(
         matches!(outcome.result, Err(Error::Cancelled)),
         "{:?}",
         outcome.result
     );
-    assert!(
-        started.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        started.elapsed()
-    );
+    let alive = fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        line == b"sleep\x0061\0" || line == b"sleep\x0062\0"
+    });
+    assert!(!alive, "a process of the build lives on");
     world.assert_clean();
 }
 

@@ -9,18 +9,23 @@
 mod add_git;
 mod add_url;
 mod cache;
+mod cache_mounts;
 mod calls;
 mod cases;
 mod copy_flags;
+mod debug;
 mod explain;
 mod failures;
 mod files;
 mod flight;
 mod history;
+mod mounts;
 mod named;
 mod onbuild;
 mod platforms;
 mod repeat;
+mod run_flags;
+mod secrets;
 mod server;
 mod targets;
 mod world;
@@ -64,6 +69,11 @@ fn main() -> ExitCode {
         explain::TESTS,
         flight::TESTS,
         repeat::TESTS,
+        mounts::TESTS,
+        cache_mounts::TESTS,
+        run_flags::TESTS,
+        secrets::TESTS,
+        debug::TESTS,
     ]
     .concat();
     let trials = tests.into_iter().map(|(name, test)| {

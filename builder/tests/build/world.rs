@@ -29,8 +29,10 @@ pub(crate) const BASE_TIME: &str = "2020-01-02T03:04:05Z";
 pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) store: Store,
-    /// What the client offers.
+    /// What `--secret` gave.
     pub(crate) secrets: BTreeMap<String, Vec<u8>>,
+    /// What `--ssh` gave.
+    pub(crate) agents: BTreeMap<String, PathBuf>,
 }
 
 /// What a build gave and told.
@@ -66,8 +68,8 @@ impl Secrets for World {
         Ok(self.secrets.get(id).cloned())
     }
 
-    fn ssh_agent(&self, _id: &str) -> Result<Option<PathBuf>, String> {
-        Ok(None)
+    fn ssh_agent(&self, id: &str) -> Result<Option<PathBuf>, String> {
+        Ok(self.agents.get(id).cloned())
     }
 }
 
@@ -157,7 +159,8 @@ fn busybox() -> &'static [u8] {
         fs::copy("/bin/busybox", dir.path().join("bin/busybox")).unwrap();
         for applet in [
             "sh", "cat", "ls", "echo", "sleep", "mkdir", "rm", "ln", "touch", "id", "pwd", "env", "true",
-            "false", "chmod", "chown", "hostname", "stat", "find", "sed", "date",
+            "false", "chmod", "chown", "hostname", "stat", "find", "sed", "date", "grep", "cp", "mv", "dd",
+            "test", "tty", "stty", "sort", "kill", "readlink",
         ] {
             symlink("busybox", dir.path().join("bin").join(applet)).unwrap();
         }
@@ -199,6 +202,7 @@ impl World {
             dir,
             store,
             secrets: BTreeMap::new(),
+            agents: BTreeMap::new(),
         };
         world.add_base(
             "busybox",
@@ -217,6 +221,7 @@ impl World {
             dir: tempfile::tempdir_in(beside).unwrap(),
             store,
             secrets: BTreeMap::new(),
+            agents: BTreeMap::new(),
         }
     }
 
@@ -290,8 +295,21 @@ impl World {
     }
 
     pub(crate) fn run_cancellable(&self, request: &Request, cancelled: &AtomicBool) -> Outcome {
+        self.run_watched(request, cancelled, &|_| {})
+    }
+
+    /// `watch` sees each event as it comes.
+    pub(crate) fn run_watched(
+        &self,
+        request: &Request,
+        cancelled: &AtomicBool,
+        watch: &(dyn Fn(&Event) + Sync),
+    ) -> Outcome {
         let events = Mutex::new(Vec::new());
-        let sink = |event: Event| events.lock().unwrap().push(event);
+        let sink = |event: Event| {
+            watch(&event);
+            events.lock().unwrap().push(event);
+        };
         let services = self.services();
         let result = build(
             &self.store,
@@ -442,6 +460,7 @@ impl Outcome {
     pub(crate) fn error(&self) -> String {
         match &self.result {
             Ok(built) => panic!("built {built:?}"),
+            Err(Error::Run { excerpt, .. }) => excerpt.clone(),
             Err(error) => error.to_string(),
         }
     }

@@ -15,6 +15,6 @@ pub(crate) use containers::is_running;
 pub(crate) use events::attributes;
 pub(crate) use metadata::{METADATA_FILE, Metadata};
 pub use open::{Engine, EngineConfig, EngineError};
-pub(crate) use secrets::NoSecrets;
+pub(crate) use secrets::GivenSecrets;
 pub(crate) use usage::disk_bytes;
 pub(crate) use web::EngineWeb;

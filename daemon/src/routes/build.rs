@@ -24,7 +24,7 @@ use cooper_registry::store::GcOptions;
 use cooper_runner::spec::NetworkMode;
 
 use crate::api::{ErrorDetail, Message, PruneBuildReport};
-use crate::engine::{Engine, EngineWeb, NoSecrets, PullingBases};
+use crate::engine::{Engine, EngineWeb, GivenSecrets, PullingBases};
 use crate::error::{ApiError, ApiResult, json};
 use crate::http::auth::registry_config;
 use crate::http::body::BodyReader;
@@ -289,7 +289,7 @@ fn run(
     };
     let services = Services {
         bases,
-        secrets: &NoSecrets,
+        secrets: &GivenSecrets::default(),
         web: &web,
     };
     match build::build(store, engine.exec_root(), &request, &services, &send, cancelled) {

@@ -219,7 +219,11 @@ impl Mounts {
         });
         self.specs.push(MountSpec {
             target,
-            source: MountSource::Tmpfs { size, mode },
+            source: MountSource::Tmpfs {
+                size,
+                mode,
+                exec: false,
+            },
             readonly,
         });
         Ok(())

@@ -28,6 +28,7 @@
 //!   notes/<name>              a builder's own small files (see the `notes` module); may vanish at any time
 //!   trash/<id>                being deleted
 //!   containers/               the engine's, not touched here
+//!   cache-mounts/             the builder's, not touched here, counted by `usage`
 //! ```
 //!
 //! # Lock rule
@@ -102,4 +103,5 @@ pub use named_lock::NamedLock;
 pub use snapshot::Snapshot;
 pub use types::{Backing, BlobInfo, CacheRecord, GcOptions, GcReport, Image, Layer, StoredManifest, Usage};
 pub use unpack::UnpackLimits;
+pub use usage::disk_usage;
 pub use write::{Attributes, LayerWriter, Node};

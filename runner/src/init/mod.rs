@@ -8,6 +8,7 @@
 //! | `paths` | handles inside the new root; creating mount points |
 //! | `rootfs` | propagation, pivot_root |
 //! | `mounts` | default and requested mounts |
+//! | `staged` | parts of layers, and files in memory, as mounts |
 //! | `devices`, `console` | `/dev` |
 //! | `masks` | masked and read-only paths |
 //! | `sysctl` | namespaced sysctls through an own procfs |
@@ -27,6 +28,7 @@ mod mounts;
 mod paths;
 mod program;
 mod rootfs;
+mod staged;
 mod start;
 mod stubs;
 mod sysctl;

@@ -11,6 +11,8 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 use super::error::{Doing, Result, SetupError};
 use super::paths::{Kind, Root, kind_of};
 use super::rootfs::{attach, host_handle};
+use super::staged;
+use crate::overlay::Overlay;
 use crate::rootless::{IdMap, in_user_namespace};
 use crate::spec::{ContainerSpec, MountSource, MountSpec, NetworkMode, Propagation};
 use crate::sys::{MountAttr, set_mount_attr};
@@ -77,6 +79,28 @@ pub(super) fn open_binds(spec: &ContainerSpec) -> Result<Vec<Option<OwnedFd>>> {
         let action = || format!("mount {} on {}", path.display(), mount.target.display());
         let handle = host_handle(path).doing(action())?;
         clone_tree(handle, true).doing(action()).map(Some)
+    };
+    spec.mounts.iter().map(open).collect()
+}
+
+/// Stacks of layers that the spec mounts, attached nowhere. They are made before the root covers the directory `empty`,
+/// which some of them have as a layer.
+pub(super) fn open_overlays(spec: &ContainerSpec, empty: &Path) -> Result<Vec<Option<OwnedFd>>> {
+    let open = |mount: &MountSpec| {
+        let MountSource::Overlay { lowers, upper, .. } = &mount.source else {
+            return Ok(None);
+        };
+        let overlay = Overlay {
+            lowers,
+            upper: upper
+                .as_ref()
+                .map(|(upper, work)| (upper.as_path(), work.as_path())),
+            empty,
+            volatile: true,
+            inert: false,
+        };
+        let mounted = overlay.mount_detached_here().map(Some);
+        mounted.map_err(|error| SetupError::other(format!("mount on {}: {error}", mount.target.display())))
     };
     spec.mounts.iter().map(open).collect()
 }
@@ -234,7 +258,7 @@ fn mount_cgroups(root: &mut Root, view: &CgroupView, read_only: MountAttrFlags) 
 pub(super) fn mount_extra(
     root: &mut Root,
     spec: &ContainerSpec,
-    mut binds: Vec<Option<OwnedFd>>,
+    mut trees: Vec<Option<OwnedFd>>,
     files: &[FileMount],
 ) -> Result<()> {
     enum Extra<'a> {
@@ -251,7 +275,7 @@ pub(super) fn mount_extra(
     for (index, mount) in spec.mounts.iter().enumerate() {
         extras.push((
             &mount.target,
-            Extra::Spec(mount, binds.get_mut(index).and_then(Option::take)),
+            Extra::Spec(mount, trees.get_mut(index).and_then(Option::take)),
         ));
     }
     extras.sort_by_key(|(target, _)| target.components().count());
@@ -271,17 +295,52 @@ pub(super) fn mount_extra(
                 let target = root.make(target, Kind::File)?;
                 attach(tree, target).doing(action())?;
             }
-            Extra::Spec(mount, Some(tree)) => bind(root, mount, &tree)?,
-            Extra::Spec(mount, None) => tmpfs(root, mount)?,
+            Extra::Spec(mount, tree) => mount_source(root, mount, tree)?,
         }
     }
     Ok(())
 }
 
-fn bind(root: &mut Root, mount: &MountSpec, tree: &OwnedFd) -> Result<()> {
-    let MountSource::Bind { path, propagation } = &mount.source else {
-        return Ok(());
-    };
+/// `tree` is what [`open_binds`] or [`open_overlays`] made.
+fn mount_source(root: &mut Root, mount: &MountSpec, tree: Option<OwnedFd>) -> Result<()> {
+    match (&mount.source, tree) {
+        (MountSource::Bind { path, propagation }, Some(tree)) => bind(root, mount, &tree, path, *propagation),
+        (MountSource::Overlay { path, .. }, Some(tree)) => {
+            let part = staged::part_of(root, tree, path).doing(format_args!(
+                "mount {} on {}",
+                path.display(),
+                mount.target.display()
+            ))?;
+            bind(root, mount, &part, path, Propagation::Private)
+        }
+        (MountSource::Tmpfs { size, mode, exec }, _) => tmpfs(root, mount, *size, *mode, *exec),
+        (
+            MountSource::Secret {
+                content,
+                mode,
+                uid,
+                gid,
+            },
+            _,
+        ) => {
+            let file = staged::secret(root, &content.0, *mode, (*uid, *gid))
+                .doing(format_args!("mount a secret on {}", mount.target.display()))?;
+            bind(root, mount, &file, Path::new("a secret"), Propagation::Private)
+        }
+        (MountSource::Bind { .. } | MountSource::Overlay { .. }, None) => Err(SetupError::other(format!(
+            "mount on {}: its source was not opened",
+            mount.target.display()
+        ))),
+    }
+}
+
+fn bind(
+    root: &mut Root,
+    mount: &MountSpec,
+    tree: &OwnedFd,
+    path: &Path,
+    propagation: Propagation,
+) -> Result<()> {
     let action = || format!("mount {} on {}", path.display(), mount.target.display());
     let propagation = match propagation {
         Propagation::Private => libc::MS_PRIVATE,
@@ -311,10 +370,7 @@ fn bind(root: &mut Root, mount: &MountSpec, tree: &OwnedFd) -> Result<()> {
     })
 }
 
-fn tmpfs(root: &mut Root, mount: &MountSpec) -> Result<()> {
-    let MountSource::Tmpfs { size, mode } = mount.source else {
-        return Ok(());
-    };
+fn tmpfs(root: &mut Root, mount: &MountSpec, size: Option<u64>, mode: Option<u32>, exec: bool) -> Result<()> {
     let action = || format!("mount tmpfs on {}", mount.target.display());
     let (size, mode) = (
         size.map(|size| size.to_string()),
@@ -327,7 +383,8 @@ fn tmpfs(root: &mut Root, mount: &MountSpec) -> Result<()> {
     } else {
         MountAttrFlags::empty()
     };
-    let tree = new_fs("tmpfs", &options, INERT | read_only).doing(action())?;
+    let attributes = if exec { NOSUID } else { INERT };
+    let tree = new_fs("tmpfs", &options, attributes | read_only).doing(action())?;
     let target = root.make(&mount.target, Kind::Dir)?;
     refuse_proc(&target, &mount.target)?;
     attach(tree, target).doing(action())

@@ -138,7 +138,7 @@ impl Root {
             match created {
                 Ok(()) => {
                     if let (Some(recorder), Some(before)) = (&mut self.recorder, before) {
-                        recorder.record(before, name);
+                        recorder.record(&dir, before, name);
                     }
                 }
                 Err(Errno::EXIST) => {

@@ -80,6 +80,11 @@ fn start(plan: &StartPlan<'_>, sync: &Sync) -> Result<Program> {
 
     let binds = mounts::open_binds(spec)?;
     rootfs::isolate_propagation()?;
+    let trees: Vec<_> = binds
+        .into_iter()
+        .zip(mounts::open_overlays(spec, &plan.empty)?)
+        .map(|(bind, overlay)| bind.or(overlay))
+        .collect();
     let null = devices::host_null()?;
     let host_devices = if spec.privileged {
         devices::host_devices()
@@ -112,7 +117,7 @@ fn start(plan: &StartPlan<'_>, sync: &Sync) -> Result<Program> {
     if let Some(dev) = &defaults.dev {
         devices::populate(dev, &host_devices)?;
     }
-    mounts::mount_extra(&mut root, spec, binds, &plan.files)?;
+    mounts::mount_extra(&mut root, spec, trees, &plan.files)?;
     let terminal = open_terminal(plan, &root, &defaults, sync)?;
     if !spec.privileged {
         let read_only = spec

@@ -21,6 +21,8 @@ pub(crate) struct Stub {
     name: PathBuf,
     /// What the parent looked like before.
     before: Before,
+    /// The parent's time of modification right after.
+    after: (i64, i64),
     /// Ancestors (the parent first) that exist in the upper directory only because of this creation.
     copied_up: Vec<(PathBuf, Before)>,
 }
@@ -114,16 +116,18 @@ impl Recorder {
     }
 
     /// `name` was created where `snapshot` was taken.
-    pub(super) fn record(&mut self, snapshot: Snapshot, name: &OsStr) {
+    pub(super) fn record(&mut self, dir: &OwnedFd, snapshot: Snapshot, name: &OsStr) {
         let Snapshot {
             parent,
             before,
             copied_up,
         } = snapshot;
+        let after = rustix::fs::statat(dir, "", AtFlags::EMPTY_PATH).map(|stat| Before::of(&stat).modified);
         self.stubs.push(Stub {
             parent,
             name: PathBuf::from(name),
             before,
+            after: after.unwrap_or(before.modified),
             copied_up,
         });
     }
@@ -178,6 +182,9 @@ pub(crate) fn remove_stubs(upper: &Path, stubs: &[Stub]) {
         let Ok(stat) = rustix::fs::statat(&parent, &stub.name, AtFlags::SYMLINK_NOFOLLOW) else {
             continue;
         };
+        let Ok(now) = rustix::fs::fstat(&parent).map(|stat| Before::of(&stat)) else {
+            continue;
+        };
         let removed = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => rustix::fs::unlinkat(&parent, &stub.name, AtFlags::REMOVEDIR),
             FileType::RegularFile if stat.st_size == 0 => {
@@ -188,7 +195,13 @@ pub(crate) fn remove_stubs(upper: &Path, stubs: &[Stub]) {
         if removed.is_err() {
             continue;
         }
-        let _ = rustix::fs::futimens(&parent, &stub.before.times());
+        // A parent that the step itself changed has that time.
+        let times = if now.modified == stub.after {
+            stub.before.times()
+        } else {
+            now.times()
+        };
+        let _ = rustix::fs::futimens(&parent, &times);
         for (path, before) in &stub.copied_up {
             if remove_unchanged_copy(&upper, path, before).is_err() {
                 break;
@@ -201,7 +214,7 @@ pub(crate) fn remove_stubs(upper: &Path, stubs: &[Stub]) {
 fn remove_unchanged_copy(upper: &OwnedFd, path: &Path, before: &Before) -> rustix::io::Result<()> {
     let dir = open_below(upper, path)?;
     let now = Before::of(&rustix::fs::fstat(&dir)?);
-    if !now.same_owner_and_mode(before) || has_foreign_xattrs(&dir)? {
+    if !now.same_owner_and_mode(before) || now.modified != before.modified || has_foreign_xattrs(&dir)? {
         return Err(rustix::io::Errno::NOTEMPTY);
     }
     let parent_path = path.parent().unwrap_or(Path::new(""));

@@ -1,4 +1,6 @@
 //! The supervisor of one build step: no socket, no state, no log; it lives and dies with its caller.
+//!
+//! A step with a terminal or an open stdin takes [`Frame::Stdin`] and [`Frame::Resize`] from its caller.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,14 +12,18 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use rustix::termios::Winsize;
 
 use super::child::{Child, DRAIN};
 use super::client::Outlet;
 use super::clone::{self, StartOptions};
-use super::protocol::{BuildRequest, Frame, Reply, encode, read_message};
+use super::protocol::{BuildRequest, Frame, Reply, encode, read_frame, read_message};
 use crate::container::ExitStatus;
 use crate::init::{FileMount, remove_stubs};
 use crate::sys;
+
+/// Input kept for a process that does not read it.
+const MAX_PENDING: usize = 1 << 20;
 
 /// Runs the step that arrives on `socket`, streams its output and ends with a [`Frame::Result`]. When the caller closes
 /// its end the step is killed; when the caller is dead, its files and the cgroup are removed too.
@@ -99,20 +105,63 @@ fn wait(fds: &mut [PollFd<'_>], timeout: Option<&Timespec>) -> io::Result<()> {
     }
 }
 
+/// Reads what the caller sent; false once it is gone or talks nonsense.
+fn take_input(outlet: &mut Outlet, child: &mut Child, input: &mut Vec<u8>, buffer: &mut [u8]) -> bool {
+    match outlet.read(buffer) {
+        Some(0) => return false,
+        Some(read) => input.extend_from_slice(&buffer[..read]),
+        None => return true,
+    }
+    loop {
+        let (frame, range) = match read_frame(input) {
+            Ok(Some(found)) => found,
+            Ok(None) => return input.len() <= MAX_PENDING,
+            Err(_) => return false,
+        };
+        let end = range.end;
+        match (frame, &input[range]) {
+            (Frame::Stdin, bytes) if child.stdin.is_some() => child.pending.extend_from_slice(bytes),
+            (Frame::Stdin, _) => {}
+            (Frame::Resize, &[r0, r1, c0, c1]) => {
+                let size = Winsize {
+                    ws_row: u16::from_be_bytes([r0, r1]),
+                    ws_col: u16::from_be_bytes([c0, c1]),
+                    ws_xpixel: 0,
+                    ws_ypixel: 0,
+                };
+                if let Some(terminal) = &child.terminal {
+                    // The size is a courtesy.
+                    let _ = rustix::termios::tcsetwinsize(terminal, size);
+                }
+            }
+            _ => return false,
+        }
+        input.drain(..end);
+    }
+}
+
 /// Copies output until the process has ended and its pipes are empty.
 fn watch(child: &mut Child, outlet: &mut Outlet) -> io::Result<i32> {
     let mut buffer = vec![0; 32 << 10];
+    let mut input = Vec::new();
     loop {
         if let (Some((code, _)), true) = (child.exit, child.is_done()) {
             return Ok(code);
         }
         let mut fds = Vec::with_capacity(4);
-        let interest = if outlet.is_empty() {
-            PollFlags::IN
-        } else {
-            PollFlags::IN | PollFlags::OUT
-        };
+        let mut interest = PollFlags::empty();
+        interest.set(PollFlags::OUT, !outlet.is_empty());
+        // A process that does not read its input holds its user up; that the user is gone is told in any case.
+        interest.set(PollFlags::IN, child.pending.len() < MAX_PENDING);
         fds.push(PollFd::from_borrowed_fd(outlet.as_fd(), interest));
+        let waits = !child.pending.is_empty();
+        fds.extend(
+            child
+                .stdin
+                .iter()
+                .filter(|_| waits)
+                .map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::OUT)),
+        );
         if child.exit.is_none() {
             fds.push(PollFd::from_borrowed_fd(child.pidfd.as_fd(), PollFlags::IN));
         }
@@ -135,7 +184,8 @@ fn watch(child: &mut Child, outlet: &mut Outlet) -> io::Result<i32> {
         let caller = fds[0].revents();
         drop(fds);
 
-        let gone = caller.contains(PollFlags::IN) && outlet.read(&mut [0; 64]) == Some(0);
+        let gone = caller.contains(PollFlags::IN) && !take_input(outlet, child, &mut input, &mut buffer);
+        child.write_stdin();
         if gone || caller.intersects(PollFlags::HUP | PollFlags::ERR) {
             let _ = sys::pidfd_send_signal(&child.pidfd, libc::SIGKILL);
             outlet.give_up();

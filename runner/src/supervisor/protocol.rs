@@ -123,11 +123,14 @@ pub(crate) fn decode<T: for<'de> Deserialize<'de>>(buffer: &[u8]) -> io::Result<
     Ok(Some(serde_json::from_slice(rest)?))
 }
 
-/// Docker's stdcopy frame types, and our own one that ends a build sandbox's stream with a [`Reply`].
+/// Docker's stdcopy frame types, and our own ones: one that ends a build sandbox's stream with a [`Reply`], and what a
+/// terminal's user sends, input and sizes (rows and columns as big-endian 16-bit numbers).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Frame {
+    Stdin = 0,
     Stdout = 1,
     Stderr = 2,
+    Resize = 0x7e,
     Result = 0x7f,
 }
 
@@ -146,7 +149,9 @@ impl Frame {
             return None;
         };
         let kind = match kind {
+            0 => Self::Stdin,
             1 => Self::Stdout,
+            0x7e => Self::Resize,
             2 => Self::Stderr,
             0x7f => Self::Result,
             _ => return None,

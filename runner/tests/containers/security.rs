@@ -300,6 +300,7 @@ fn mount_target_behind_a_link() {
             source: MountSource::Tmpfs {
                 size: Some(1 << 20),
                 mode: Some(0o700),
+                exec: false,
             },
             readonly: false,
         });

@@ -83,6 +83,8 @@ impl Plain {
                 self.gap(&mut lines);
                 lines.extend(result.differences.iter().map(ToString::to_string));
             }
+            // A terminal of its own takes over.
+            Event::Debug { .. } => self.release(at, &mut lines),
             Event::Warning { text } => {
                 self.leave(&mut lines);
                 self.gap(&mut lines);

@@ -86,6 +86,7 @@ impl Tty {
                 self.warnings
                     .extend(result.differences.iter().map(ToString::to_string));
             }
+            Event::Debug { .. } => {}
             Event::Warning { text } => self.warnings.push(text.clone()),
             Event::Image { id, names } => self.image = Some((id.clone(), names.clone())),
         }

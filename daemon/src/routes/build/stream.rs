@@ -95,7 +95,9 @@ impl Output {
                 .map(|difference| format!("{difference}\n"))
                 .collect(),
             Event::Warning { text } => vec![format!("[Warning] {text}\n")],
-            Event::Done { .. } | Event::Failed { .. } | Event::Image { .. } => Vec::new(),
+            Event::Done { .. } | Event::Failed { .. } | Event::Image { .. } | Event::Debug { .. } => {
+                Vec::new()
+            }
         }
     }
 

@@ -333,6 +333,12 @@ impl LayerWriter<'_> {
         attributes
     }
 
+    /// Ends without a layer: what was written is in the snapshot's upper directory.
+    #[must_use]
+    pub fn into_snapshot(self) -> Snapshot {
+        self.snapshot
+    }
+
     pub(super) fn hash(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
         self.size += bytes.len() as u64;
