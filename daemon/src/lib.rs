@@ -24,9 +24,9 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What clients of `POST /cooper/build` need: the request's types, the tar of a context, and what it leaves out.
 pub mod build {
     pub use cooper_builder::build::{
-        Annotation, AnnotationPlace, CacheExport, CacheImport, CacheLocation, CacheMode, Compression,
+        Annotation, AnnotationPlace, CacheExport, CacheImport, CacheLocation, CacheMode, Cause, Compression,
         CompressionKind, Context, Entitlement, Event, NamedContext, Provenance, ProvenanceMode, Request,
-        Sbom, StepInfo, Target,
+        Sbom, StepInfo, Target, Verification,
     };
     pub use cooper_builder::call::{Call, Report};
     pub use cooper_builder::context::tar_directory;

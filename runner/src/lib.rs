@@ -11,6 +11,7 @@ mod init;
 pub mod overlay;
 pub mod rootless;
 pub mod sandbox;
+mod scratch;
 pub mod seccomp;
 pub mod spec;
 pub mod supervisor;

@@ -2,15 +2,15 @@
 
 use std::io::{self, Read, Write as _};
 use std::net::Shutdown;
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
-use std::{fs, thread};
 
-use crate::container::{Error, ExitStatus, Layout, host_resolv_conf, hosts_file, prepare_exec_root};
+use crate::container::{Error, ExitStatus, Layout, prepare_exec_root};
+use crate::scratch::Scratch;
 use crate::spec::ContainerSpec;
 use crate::supervisor::{BuildRequest, Frame, Reply, read_frame, spawn_for_build, write_message};
 
@@ -217,49 +217,5 @@ fn outcome(payload: &[u8]) -> Result<ExitStatus, Error> {
         Ok(_) | Err(_) => Err(Error::Supervisor(
             "run a build step: unexpected reply of its supervisor".into(),
         )),
-    }
-}
-
-/// Files bound into the sandbox; removed when dropped.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(exec_root: &Path, spec: &ContainerSpec, hosts: &[(String, String)]) -> Result<Self, Error> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random)
-            .map_err(|error| Error::Supervisor(format!("get random bytes: {error}")))?;
-        let dir = exec_root.join(format!("build-{:016x}", u64::from_ne_bytes(random)));
-        let io = |source| Error::Io {
-            action: "write",
-            path: dir.clone(),
-            source,
-        };
-        fs::DirBuilder::new().mode(0o700).create(&dir).map_err(io)?;
-        let scratch = Self(dir.clone());
-        let mut known = hosts_file(&spec.hostname);
-        for (name, address) in hosts {
-            known.push_str(&format!("{address}\t{name}\n"));
-        }
-        for (name, content) in [("hosts", known.into_bytes()), ("resolv.conf", host_resolv_conf())] {
-            fs::write(dir.join(name), content).map_err(io)?;
-            fs::set_permissions(
-                dir.join(name),
-                std::os::unix::fs::PermissionsExt::from_mode(0o644),
-            )
-            .map_err(io)?;
-        }
-        Ok(scratch)
-    }
-
-    fn files(&self) -> Vec<(PathBuf, PathBuf)> {
-        ["hosts", "resolv.conf"]
-            .map(|name| (Path::new("/etc").join(name), self.0.join(name)))
-            .into()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }

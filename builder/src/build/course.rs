@@ -8,14 +8,16 @@ use cooper_registry::store::Image;
 use super::checks::Checks;
 use super::error::Error;
 use super::request::Event;
+use crate::cache::Journal;
 use crate::exec::{Events, Feed};
-use crate::plan::{Planned, Planner, Step};
+use crate::plan::{Action, Planned, Planner, Step};
 
 /// A plan whose names and warnings are told as they become known.
 pub(super) struct Course<'a> {
     planner: Planner<'a>,
     events: Events<'a>,
     checks: Checks<'a>,
+    journal: &'a Journal,
     warned: bool,
     steps: BTreeMap<usize, Arc<Step>>,
     bases: BTreeMap<usize, Arc<Image>>,
@@ -35,11 +37,17 @@ pub(super) struct Finished {
 
 impl<'a> Course<'a> {
     /// Tells the names of the steps that the file speaks of.
-    pub(super) fn new(planner: Planner<'a>, checks: Checks<'a>, events: Events<'a>) -> Self {
+    pub(super) fn new(
+        planner: Planner<'a>,
+        checks: Checks<'a>,
+        events: Events<'a>,
+        journal: &'a Journal,
+    ) -> Self {
         let mut course = Self {
             planner,
             events,
             checks,
+            journal,
             warned: false,
             steps: BTreeMap::new(),
             bases: BTreeMap::new(),
@@ -60,6 +68,7 @@ impl<'a> Course<'a> {
 
     fn tell(&mut self) {
         if let Some(steps) = self.planner.names() {
+            self.journal.know(&steps);
             (self.events)(Event::Plan { steps });
         }
     }
@@ -96,6 +105,11 @@ impl Feed for Course<'_> {
     fn more(&mut self) -> Result<Vec<Arc<Step>>, Error> {
         let steps = self.planner.advance()?;
         self.tell();
+        for step in &steps {
+            if matches!(step.action, Action::Fetch(_) | Action::Same(_)) {
+                self.journal.stands_beside(step.info.id);
+            }
+        }
         self.warn()?;
         let known = steps.iter().map(|step| (step.info.id, Arc::clone(step)));
         self.steps.extend(known);
@@ -103,6 +117,7 @@ impl Feed for Course<'_> {
     }
 
     fn found(&mut self, id: usize, image: &Arc<Image>) {
+        self.journal.found_image(id, &image.manifest_digest);
         let config = Arc::new(image.config.clone());
         self.bases.insert(id, Arc::clone(image));
         self.planner.base_found(id, &image.manifest_digest, &config);

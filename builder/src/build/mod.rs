@@ -12,6 +12,7 @@ mod request;
 mod result;
 mod run;
 mod services;
+mod verify;
 
 pub use error::Error;
 pub(crate) use error::{IoContext, reason};
@@ -22,3 +23,6 @@ pub use options::{
 pub use request::{Built, BuiltImage, Context, Entitlement, Event, NamedContext, Request, StepInfo, Target};
 pub use run::build;
 pub use services::{BaseImages, Registries, Secrets, Services, Web, WebRequest, WebResponse};
+pub use verify::{Difference, Verification, verify};
+
+pub use crate::cache::{Cause, FileChange, render_causes};

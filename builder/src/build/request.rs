@@ -11,6 +11,8 @@ use cooper_runner::spec::NetworkMode;
 use serde::{Deserialize, Serialize};
 
 use super::options::{Annotation, CacheExport, CacheImport, Compression, Provenance, Sbom};
+use super::verify::Verification;
+use crate::cache::Cause;
 
 /// Where the context's files are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,6 +141,8 @@ pub struct Request {
     pub cache_to: Vec<CacheExport>,
     /// Tell the cause of every cache miss.
     pub explain: bool,
+    /// Compare what is built with this image instead of naming it: for [`super::verify`].
+    pub verify: Option<ImageRef>,
     /// A RUN that fails offers a shell in its failed state.
     pub debug: bool,
 }
@@ -178,6 +182,7 @@ impl Default for Request {
             cache_from: Vec::new(),
             cache_to: Vec::new(),
             explain: false,
+            verify: None,
             debug: false,
         }
     }
@@ -213,6 +218,13 @@ pub enum Event {
     Cached {
         /// [`StepInfo::id`].
         step: usize,
+    },
+    /// The step's result was not in the cache; only with [`Request::explain`], before the step is executed.
+    Missed {
+        /// [`StepInfo::id`].
+        step: usize,
+        /// Why; at least one.
+        causes: Vec<Cause>,
     },
     /// Output of a RUN; lossy UTF-8, may end in the middle of a line.
     Output {
@@ -265,6 +277,11 @@ pub enum Event {
         current: u64,
         /// Bytes in all; 0 when that is not known.
         total: u64,
+    },
+    /// An image was built again and compared; see [`super::verify`].
+    Verified {
+        /// Whether, and where, they differ.
+        result: Verification,
     },
     /// The image is in the store.
     Image {

@@ -15,6 +15,7 @@ use super::error::Error;
 use super::request::{Built, Context, Event, NamedContext, Request, Target};
 use super::result::{self, Origin};
 use super::services::Services;
+use crate::cache::Journal;
 use crate::context::{ContextFiles, DigestCache, NamedContexts, read_dockerfile};
 use crate::dockerfile::{Dockerfile, parse};
 use crate::exec::{Emulation, Environment, execute};
@@ -63,7 +64,9 @@ pub fn build(
     }
     let request = &with_epoch(request, &dockerfile, &source)?;
     let planner = Planner::new(request, &dockerfile, source)?;
-    let mut course = Course::new(planner, checks, events);
+    let journal = Journal::open(store, request, &dockerfile)?;
+    lease.layers(journal.layers())?;
+    let mut course = Course::new(planner, checks, events, &journal);
 
     let empty = exec_root.join("build/empty");
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&empty);
@@ -86,6 +89,7 @@ pub fn build(
         named: &named,
         emulation: &Emulation::default(),
         lease: &lease,
+        journal: &journal,
         empty: &empty,
         stop: &stop,
     };
@@ -94,6 +98,9 @@ pub fn build(
         digests.save(store)?;
     }
     named.save()?;
+    if request.verify.is_none() {
+        journal.save(store)?;
+    }
     let outcome = outcome?;
     if cancelled.load(Ordering::Relaxed) {
         return Err(Error::Cancelled);

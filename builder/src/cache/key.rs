@@ -2,13 +2,17 @@
 
 use cooper_registry::digest::Algorithm;
 
-/// The description in a record stops here.
-const MAX_DESCRIPTION: usize = 64 << 10;
+use super::files::FileList;
+
+/// Bytes of lists kept for explanations of one key.
+const MAX_LISTED: usize = 24 << 20;
 
 /// Collects what a result depends on.
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
     parts: Vec<(&'static str, Vec<u8>)>,
+    files: Vec<FileList>,
+    listed: usize,
 }
 
 impl Key {
@@ -16,6 +20,8 @@ impl Key {
     pub(crate) fn new(kind: &'static str) -> Self {
         Self {
             parts: vec![("step", kind.into())],
+            files: Vec::new(),
+            listed: 0,
         }
     }
 
@@ -31,8 +37,24 @@ impl Key {
         }
     }
 
-    /// The name of the record.
-    pub(crate) fn name(&self) -> String {
+    /// Says file by file what a digest among the parts stands for. Not hashed: explains, and nothing else.
+    pub(crate) fn explain(&mut self, list: FileList) {
+        self.listed += list.len();
+        if self.listed <= MAX_LISTED {
+            self.files.push(list);
+        }
+    }
+
+    /// The key without the parts of these names, of another kind so that it is never taken for a whole one.
+    pub(crate) fn without(&self, kind: &'static str, names: &[&str]) -> Self {
+        let mut key = Self::new(kind);
+        let parts = self.parts.iter().filter(|(name, _)| !names.contains(name));
+        key.parts.extend(parts.cloned());
+        key
+    }
+
+    /// The hash of all parts, in hex.
+    pub(crate) fn hash(&self) -> String {
         let mut hasher = Algorithm::Sha256.hasher();
         for (name, value) in &self.parts {
             for part in [name.as_bytes(), value] {
@@ -40,22 +62,22 @@ impl Key {
                 hasher.update(part);
             }
         }
-        format!("step/v1/{}", hasher.finish().hex())
+        hasher.finish().hex().to_owned()
     }
 
-    /// The parts for people, `title` first.
-    pub(crate) fn describe(&self, title: &str) -> String {
-        let mut text = title.replace('\n', " ");
-        for (name, value) in &self.parts {
-            let line = format!("\n{name} {:?}", String::from_utf8_lossy(value));
-            if text.len() + line.len() > MAX_DESCRIPTION {
-                text.push_str("\n…");
-                break;
-            }
-            text.push_str(&line);
-        }
-        text
+    /// What was added, in order.
+    pub(super) fn parts(&self) -> &[(&'static str, Vec<u8>)] {
+        &self.parts
     }
+
+    pub(super) fn files(&self) -> &[FileList] {
+        &self.files
+    }
+}
+
+/// Name of the record of a key's hash.
+pub(super) fn record_name(hash: &str) -> String {
+    format!("step/v1/{hash}")
 }
 
 #[cfg(test)]
@@ -67,7 +89,7 @@ mod tests {
         let key = |parts: &[(&'static str, &str)]| {
             let mut key = Key::new("x");
             parts.iter().for_each(|(name, value)| key.add(name, value));
-            key.name()
+            key.hash()
         };
         let all = [
             key(&[("a", "bc")]),

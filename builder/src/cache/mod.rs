@@ -3,13 +3,27 @@
 //! A key is the hash of everything a step's result depends on: the ChainID of the layers it starts from, what it does, and
 //! the contents it reads. Keys therefore hold across stages, builds, tags and clients. Records live in the store
 //! ([`cooper_registry::store::Store::cache_put`]) under `step/v1/<sha256>`; their value is JSON with a `version` (now 1),
-//! readers take another version for a miss; their description is the instruction, then the parts of the key, one a line,
-//! so that two builds can be compared.
+//! readers take another version for a miss; their description is the step's name.
+//!
+//! What a key was made of is kept beside the records as notes of the store (`preimage`), and so is which keys the steps of a
+//! Dockerfile had last time (`journal`). From both comes the answer to "why was this not cached?" (`explain`): the key that
+//! was not found is compared part by part and file by file with that of the same step before. Notes outlive records, so
+//! that a result which a collection took is told from one that never was; and they are never needed to find a result.
 
+mod cause;
+mod explain;
+mod files;
 mod flight;
+mod journal;
 mod key;
+mod preimage;
 mod record;
 
-pub(crate) use flight::Flight;
+pub use cause::{Cause, FileChange, render_causes};
+pub(crate) use explain::explain;
+pub(crate) use files::{Fact, FileList, fingerprint};
+pub(crate) use flight::board;
+pub(crate) use journal::{End, Journal};
 pub(crate) use key::Key;
-pub(crate) use record::{look_up, remember};
+pub(crate) use preimage::About;
+pub(crate) use record::{Made, keep_pre_image, look_up, remember};

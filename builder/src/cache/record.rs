@@ -4,7 +4,8 @@ use cooper_registry::digest::DiffId;
 use cooper_registry::store::{Layer, Lease, Store};
 use serde::{Deserialize, Serialize};
 
-use super::key::Key;
+use super::key::{Key, record_name};
+use super::preimage::{About, PreImage};
 use crate::build::Error;
 
 const VERSION: u32 = 1;
@@ -15,6 +16,9 @@ struct Record {
     diff_id: DiffId,
     /// When the layer was made, RFC 3339: a cached rebuild says the same and so is the same image.
     created: String,
+    /// Hash of the key that explains this one, where that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    full: Option<String>,
 }
 
 /// A result from the cache.
@@ -22,11 +26,13 @@ struct Record {
 pub(crate) struct Found {
     pub(crate) layer: Layer,
     pub(crate) created: String,
+    /// Hash of the key whose pre-image is kept.
+    pub(crate) key: String,
 }
 
-/// Finds the result of `key` and has `lease` keep it; a record whose layer is gone is a miss.
-pub(crate) fn look_up(store: &Store, lease: &Lease, key: &Key) -> Result<Option<Found>, Error> {
-    let Some(record) = store.cache_get(&key.name())? else {
+/// Finds the result of the key with this hash and has `lease` keep it; a record whose layer is gone is a miss.
+pub(crate) fn look_up(store: &Store, lease: &Lease, hash: &str) -> Result<Option<Found>, Error> {
+    let Some(record) = store.cache_get(&record_name(hash))? else {
         return Ok(None);
     };
     let Ok(record) = serde_json::from_slice::<Record>(&record.value) else {
@@ -41,28 +47,43 @@ pub(crate) fn look_up(store: &Store, lease: &Lease, key: &Key) -> Result<Option<
     Ok(layer.map(|layer| Found {
         layer,
         created: record.created,
+        key: record.full.unwrap_or_else(|| hash.to_owned()),
     }))
 }
 
-/// Records a result.
+/// A result to be recorded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Made<'a> {
+    pub(crate) diff_id: &'a DiffId,
+    pub(crate) created: &'a str,
+}
+
+/// Records a result under the key with this hash. `title` is shown where the cache is listed.
 pub(crate) fn remember(
     store: &Store,
-    key: &Key,
+    hash: &str,
     title: &str,
-    diff_id: &DiffId,
-    created: &str,
+    made: Made<'_>,
+    full: Option<&str>,
 ) -> Result<(), Error> {
     let record = Record {
         version: VERSION,
-        diff_id: diff_id.clone(),
-        created: created.to_owned(),
+        diff_id: made.diff_id.clone(),
+        created: made.created.to_owned(),
+        full: full.map(str::to_owned),
     };
     let value = serde_json::to_vec(&record).map_err(|error| Error::internal(error.to_string()))?;
+    let title = title.replace('\n', " ");
     store.cache_put(
-        &key.name(),
-        &key.describe(title),
+        &record_name(hash),
+        &title,
         &value,
-        std::slice::from_ref(diff_id),
+        std::slice::from_ref(made.diff_id),
     )?;
     Ok(())
+}
+
+/// Keeps what a key was made of, for later explanations.
+pub(crate) fn keep_pre_image(store: &Store, hash: &str, key: &Key, about: About) -> Result<(), Error> {
+    PreImage::new(key, about).save(store, hash)
 }

@@ -5,6 +5,7 @@ mod layout;
 mod named;
 mod pack;
 mod source;
+mod stat_table;
 mod unpack;
 
 pub(crate) use digests::DigestCache;

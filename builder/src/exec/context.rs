@@ -10,6 +10,7 @@ use cooper_registry::store::{Layer, Lease, Store};
 
 use super::emulation::Emulation;
 use crate::build::{Error, Event, Request, Services};
+use crate::cache::Journal;
 use crate::context::{ContextFiles, DigestCache, NamedContexts};
 use crate::plan::Source;
 
@@ -31,6 +32,8 @@ pub(crate) struct Environment<'a> {
     pub(crate) emulation: &'a Emulation,
     /// Keeps results from being collected until the image names them.
     pub(crate) lease: &'a Lease,
+    /// What the last builds of this Dockerfile did.
+    pub(crate) journal: &'a Journal,
     /// An empty directory, for overlays that lack a layer.
     pub(crate) empty: &'a Path,
     /// Set when the build ends early.

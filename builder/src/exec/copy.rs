@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cooper_registry::digest::{Algorithm, to_hex};
@@ -10,15 +10,16 @@ use cooper_registry::store::Layer;
 
 use super::archive::extract;
 use super::context::{Environment, RootFs};
+use super::line;
 use super::step::Keep;
 use crate::build::{Error, IoContext as _};
-use crate::cache::Key;
+use crate::cache::{Fact, FileList, Key, fingerprint};
 use crate::context::OpenContext;
 use crate::fetch::FILE;
 use crate::plan::{CopyAction, CopyFrom, CopySource};
 use crate::tree::{
     Assembly, Chmod, CopyOptions, DataDigest, Entry, FileKind, Filter, Group, Lowers, RootHandle, Selection,
-    hash_file, lookup_owner, mount_readonly, select, select_parents,
+    hash_directory, hash_file, lookup_owner, mount_readonly, select, select_parents,
 };
 
 /// The key without the files.
@@ -124,6 +125,25 @@ enum PartKind {
     Step,
     Http,
     Git,
+}
+
+impl Part {
+    /// Where it is in what it comes from, for explanations.
+    fn place(&self) -> &Path {
+        match self.kind {
+            PartKind::Http => &self.selection.name,
+            _ => (self.selection.entries.first()).map_or(Path::new(""), |top| &top.real),
+        }
+    }
+
+    /// Whose a file is in the layer, if nobody says otherwise.
+    fn owner(&self, entry: &Entry) -> (u32, u32) {
+        if self.kind.keeps_owner() {
+            (entry.stat.st_uid, entry.stat.st_gid)
+        } else {
+            (0, 0)
+        }
+    }
 }
 
 impl PartKind {
@@ -235,6 +255,15 @@ fn tree_of(fetched: &RootFs) -> Result<RootHandle, Error> {
 }
 
 impl Sources {
+    /// Whether one file that is no directory is all there is to copy, and was not fetched.
+    pub(super) fn is_single_file(&self) -> bool {
+        let [only] = self.parts.as_slice() else {
+            return false;
+        };
+        let is_here = matches!(only.kind, PartKind::Context | PartKind::Step);
+        is_here && matches!(only.selection.entries.as_slice(), [file] if !file.is_dir())
+    }
+
     /// One selection as what is copied.
     pub(super) fn of(
         root: RootHandle,
@@ -271,6 +300,7 @@ impl Sources {
         for part in &self.parts {
             let selection = &part.selection;
             let mut hasher = Algorithm::Sha256.hasher();
+            let mut list = FileList::new(part.place());
             for entry in &selection.entries {
                 number += 1;
                 environment.check_cancelled()?;
@@ -282,6 +312,7 @@ impl Sources {
                     })
                     .filter(|&first| first != number);
                 let line = describe(environment, part, entry, first)?;
+                list.push(&entry.rel, fact(part, entry, &line));
                 hasher.update(line.as_bytes());
                 if selection.entries.len() <= LISTED {
                     key.add("file", &line);
@@ -294,8 +325,38 @@ impl Sources {
                 key.add_some("modified", modified);
             }
             key.add("files", hasher.finish().to_string());
+            key.explain(list);
         }
         Ok(())
+    }
+}
+
+/// The same for an explanation: `line` is what [`describe`] says.
+fn fact(part: &Part, entry: &Entry, line: &str) -> Fact {
+    let data = line.trim_end().rsplit(' ').next().unwrap_or_default();
+    let (content, attributes) = match &entry.kind {
+        FileKind::Directory => match data.strip_prefix('+') {
+            Some(attributes) => (0, fingerprint(attributes.as_bytes())),
+            None => (0, 0),
+        },
+        FileKind::Regular => {
+            let (content, attributes) = data.split_once('+').unwrap_or((data, ""));
+            let attributes = if attributes.is_empty() {
+                0
+            } else {
+                fingerprint(attributes.as_bytes())
+            };
+            (fingerprint(content.as_bytes()), attributes)
+        }
+        _ => (fingerprint(data.as_bytes()), 0),
+    };
+    let (user, group) = part.owner(entry);
+    Fact {
+        mode: entry.stat.st_mode,
+        user,
+        group,
+        content,
+        attributes,
     }
 }
 
@@ -306,20 +367,9 @@ fn describe(
     link: Option<usize>,
 ) -> Result<String, Error> {
     let root = &part.root;
-    let (user, group) = if part.kind.keeps_owner() {
-        (entry.stat.st_uid, entry.stat.st_gid)
-    } else {
-        (0, 0)
-    };
+    let (user, group) = part.owner(entry);
     let name = entry.rel.as_os_str().as_encoded_bytes();
-    let mut line = format!(
-        "{:?} {:o} {user}:{group}",
-        String::from_utf8_lossy(name),
-        entry.stat.st_mode
-    );
-    if std::str::from_utf8(name).is_err() {
-        let _ = write!(line, " {}", to_hex(name));
-    }
+    let mut line = line::start(name, entry.stat.st_mode, user, group);
     // Writing to a String cannot fail.
     let _ = match (&entry.kind, link) {
         (_, Some(first)) => write!(line, " link {first}"),
@@ -338,7 +388,11 @@ fn describe(
             write!(line, " -> {}", to_hex(target.as_encoded_bytes()))
         }
         (FileKind::Device(_, number), None) => write!(line, " device {number:x}"),
-        (FileKind::Directory | FileKind::Fifo | FileKind::Socket, None) => Ok(()),
+        (FileKind::Directory, None) => match hash_directory(root, entry)? {
+            Some(attributes) => write!(line, " +{attributes}"),
+            None => Ok(()),
+        },
+        (FileKind::Fifo | FileKind::Socket, None) => Ok(()),
     };
     line.push('\n');
     Ok(line)

@@ -1,11 +1,14 @@
 //! Executes a plan: steps on worker threads, each from the root file system before it to the one after it.
 
 mod archive;
+mod attempt;
 mod base;
 mod context;
 mod copy;
 mod emulation;
 mod image;
+mod line;
+mod renamed;
 mod run;
 mod schedule;
 mod step;

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use cooper_registry::oci::Platform;
-use cooper_registry::store::{Image, Layer, Snapshot};
+use cooper_registry::store::{Image, Layer};
 
+use super::attempt::Attempt;
 use super::base::base;
-use super::context::{Environment, LayerRef, RootFs};
+use super::context::{Environment, RootFs};
+use super::renamed::Renamed;
 use super::{copy, run};
 use crate::build::Error;
-use crate::cache::{Flight, Key, look_up, remember};
+use crate::cache::{Key, look_up};
 use crate::dockerfile::Diagnostic;
 use crate::fetch::{Fetcher, Remote};
 use crate::plan::{Action, CopyAction, CopyFrom, CopySource, RunAction, Source, Step, WorkdirAction};
@@ -47,6 +49,11 @@ pub(super) fn execute_step(
         None => Arc::new(RootFs::default()),
         Some(id) => input(id).ok_or_else(|| Error::internal("a step's parent is done before it"))?,
     };
+    let attempt = Attempt {
+        environment,
+        step,
+        parent: &parent,
+    };
     match &step.action {
         Action::Base(action) => base(environment, step, action),
         Action::Same(same) => Ok(Done {
@@ -59,16 +66,14 @@ pub(super) fn execute_step(
             cached: true,
             image: None,
         }),
-        Action::Run(action) => run_step(environment, step, action, &parent, &input),
+        Action::Run(action) => run_step(attempt, action, &input),
         Action::Workdir(action) => {
             let mut key = Key::new("WORKDIR");
             key.add("rootfs", parent.identity());
             key.add("path", &action.path);
             key.add("user", &action.user);
             let key = with_clamp(environment, key);
-            cached_layer(environment, step, &parent, &key, false, || {
-                workdir(environment, action, &parent)
-            })
+            attempt.cached_layer(&key, false, None, || workdir(environment, action, &parent))
         }
         Action::Fetch(remote) => fetch(environment, remote),
         Action::Copy(action) => {
@@ -78,24 +83,27 @@ pub(super) fn execute_step(
                 CopyFrom::Step(Some(id)) => Some(source(id)?),
                 CopyFrom::Step(None) | CopyFrom::Context | CopyFrom::Named(_) => None,
             };
-            copy_step(environment, step, action, &parent, from.as_deref(), &source)
+            copy_step(attempt, action, from.as_deref(), &source)
         }
     }
 }
 
 /// A RUN that mounts stages is found by what they are as a whole first, then by the contents of what it mounts.
 fn run_step(
-    environment: &Environment<'_>,
-    step: &Step,
+    attempt: Attempt<'_>,
     action: &RunAction,
-    parent: &Arc<RootFs>,
     input: &dyn Fn(usize) -> Option<Arc<RootFs>>,
 ) -> Result<Done, Error> {
+    let Attempt {
+        environment,
+        step,
+        parent,
+    } = attempt;
     let identity = |step: usize| input(step).map(|rootfs| rootfs.identity());
     let common = |key| with_platform(step, with_clamp(environment, key));
-    let quick = run::quick(environment, action, parent, &identity).map(common);
+    let quick = run::quick(environment, action, parent, &identity).map(|key| common(key).hash());
     if let Some(quick) = quick.as_ref().filter(|_| !step.no_cache)
-        && let Some(done) = hit(environment, parent, quick)?
+        && let Some(done) = attempt.hit(quick)?
     {
         return Ok(done);
     }
@@ -108,28 +116,11 @@ fn run_step(
         sources: &sources,
         input,
     };
-    let done = cached(environment, step, parent, &key, step.no_cache, |snapshot| {
+    attempt.cached(&key, step.no_cache, quick.as_deref(), |snapshot| {
         let possible = environment.emulation.check(&step.platform);
         possible.map_err(Error::Source)?;
         run::execute(environment, &run, snapshot)
-    })?;
-    if let Some(quick) = quick {
-        also_remember(environment, &quick, step, &done)?;
-    }
-    Ok(done)
-}
-
-/// Records a result under a second key.
-fn also_remember(environment: &Environment<'_>, key: &Key, step: &Step, done: &Done) -> Result<(), Error> {
-    if let Some(LayerRef {
-        diff_id,
-        created: Some(created),
-        ..
-    }) = done.rootfs.layers.last()
-    {
-        remember(environment.store, key, &step.info.name, diff_id, created)?;
-    }
-    Ok(())
+    })
 }
 
 /// What a program of another machine does is another result.
@@ -155,13 +146,16 @@ fn with_clamp(environment: &Environment<'_>, mut key: Key) -> Key {
 /// Copies from stages and of what was fetched are found by what these are; otherwise, and for the context, by the files'
 /// contents.
 fn copy_step(
-    environment: &Environment<'_>,
-    step: &Step,
+    attempt: Attempt<'_>,
     action: &CopyAction,
-    parent: &Arc<RootFs>,
     from: Option<&RootFs>,
     fetched: &dyn Fn(usize) -> Result<Arc<RootFs>, Error>,
 ) -> Result<Done, Error> {
+    let Attempt {
+        environment,
+        step,
+        parent,
+    } = attempt;
     let is_path = |source: &CopySource| matches!(source, CopySource::Path(..));
     let from_context = !matches!(action.from, CopyFrom::Step(_)) && action.sources.iter().any(is_path);
     let mut quick = None;
@@ -181,87 +175,31 @@ fn copy_step(
             "excludes",
             action.excludes.as_ref().map(|patterns| format!("{patterns:?}")),
         );
-        quick = Some(key);
+        quick = Some(key.hash());
     }
     if let Some(quick) = quick.as_ref().filter(|_| !step.no_cache)
-        && let Some(done) = hit(environment, parent, quick)?
+        && let Some(done) = attempt.hit(quick)?
     {
         return Ok(done);
     }
     let sources = copy::find(environment, action, from, fetched)?;
     let mut key = with_clamp(environment, copy::action_key(action, parent)?);
     sources.add_to(environment, &mut key)?;
-    let done = cached_layer(environment, step, parent, &key, step.no_cache, || {
+    let renamed = Renamed::new(action, &sources, &key);
+    let hash = key.hash();
+    if let Some(renamed) = renamed.as_ref().filter(|_| !step.no_cache)
+        && look_up(environment.store, environment.lease, &hash)?.is_none()
+        && let Some(done) = attempt.hit(&renamed.hash)?
+    {
+        return Ok(done);
+    }
+    let done = attempt.cached_layer(&key, step.no_cache, quick.as_deref(), || {
         copy::execute(environment, action, &sources, parent)
     })?;
-    if let Some(quick) = quick {
-        also_remember(environment, &quick, step, &done)?;
+    if let Some(renamed) = renamed.filter(|_| !done.cached) {
+        renamed.remember(attempt, &done.rootfs, &hash)?;
     }
     Ok(done)
-}
-
-fn hit(environment: &Environment<'_>, parent: &RootFs, key: &Key) -> Result<Option<Done>, Error> {
-    let Some(found) = look_up(environment.store, environment.lease, key)? else {
-        return Ok(None);
-    };
-    Ok(Some(Done {
-        rootfs: parent.with(environment.store, found.layer, found.created),
-        cached: true,
-        image: None,
-    }))
-}
-
-/// Takes the result of `key` from the cache, or makes it with `make` in a snapshot that becomes a layer.
-fn cached(
-    environment: &Environment<'_>,
-    step: &Step,
-    parent: &RootFs,
-    key: &Key,
-    ignore_cache: bool,
-    make: impl FnOnce(&Snapshot) -> Result<Keep, Error>,
-) -> Result<Done, Error> {
-    cached_layer(environment, step, parent, key, ignore_cache, || {
-        let snapshot = environment.store.new_snapshot()?;
-        let keep = make(&snapshot)?;
-        environment.check_cancelled()?;
-        let clamp = environment.request.source_date_epoch;
-        Ok((environment.store.commit_snapshot(snapshot, clamp)?, keep))
-    })
-}
-
-/// Takes the result of `key` from the cache, or has `make` make the layer.
-fn cached_layer(
-    environment: &Environment<'_>,
-    step: &Step,
-    parent: &RootFs,
-    key: &Key,
-    ignore_cache: bool,
-    make: impl FnOnce() -> Result<(Layer, Keep), Error>,
-) -> Result<Done, Error> {
-    let mut flight = None;
-    if !ignore_cache {
-        if let Some(done) = hit(environment, parent, key)? {
-            return Ok(done);
-        }
-        // Whoever was first may have finished meanwhile.
-        flight = Some(Flight::board(environment.exec_root, key, environment.stop)?);
-        if let Some(done) = hit(environment, parent, key)? {
-            return Ok(done);
-        }
-    }
-    environment.check_cancelled()?;
-    let (layer, keep) = make()?;
-    environment.lease.layer(&layer.diff_id)?;
-    let created = jiff::Timestamp::now().to_string();
-    if keep == Keep::Yes {
-        remember(environment.store, key, &step.info.name, &layer.diff_id, &created)?;
-    }
-    drop(flight);
-    Ok(Done {
-        rootfs: parent.with(environment.store, layer, created),
-        cached: false,
-        image: None,
-    })
 }
 
 /// A source of ADD as a root file system of its own.

@@ -8,7 +8,7 @@ use cooper_registry::store::{Layer, Lease, Store};
 
 use super::source::{Remote, Url};
 use crate::build::{Error, Services};
-use crate::cache::{Key, look_up, remember};
+use crate::cache::{Key, Made, look_up, remember};
 use crate::exec::{Failure, is_archive};
 
 /// Fetching stops when less than this is free on the store's file system, or a hundredth of it, if that is less.
@@ -64,7 +64,8 @@ impl Fetcher<'_> {
     pub(crate) fn unpack(&self, fetched: &Layer) -> Result<Option<Layer>, Error> {
         let mut key = Key::new("UNPACK");
         key.add("layer", fetched.diff_id.to_string());
-        if let Some(found) = look_up(self.store, self.lease, &key)? {
+        let hash = key.hash();
+        if let Some(found) = look_up(self.store, self.lease, &hash)? {
             return Ok(Some(found.layer));
         }
         let path = fetched.tree.join(FILE);
@@ -80,7 +81,11 @@ impl Fetcher<'_> {
         let layer = self.store.commit_snapshot(scratch, None)?;
         self.lease.layer(&layer.diff_id)?;
         let created = jiff::Timestamp::now().to_string();
-        remember(self.store, &key, "unpacked context", &layer.diff_id, &created)?;
+        let made = Made {
+            diff_id: &layer.diff_id,
+            created: &created,
+        };
+        remember(self.store, &hash, "unpacked context", made, None)?;
         Ok(Some(layer))
     }
 

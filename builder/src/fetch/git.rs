@@ -16,7 +16,7 @@ use super::fetcher::{Fetched, Fetcher, basic, has_room};
 use super::process::{Ended, Failure, run};
 use super::source::{Git, Transport, Url, is_full_commit, redact};
 use crate::build::{Error, IoContext as _};
-use crate::cache::{Key, look_up, remember};
+use crate::cache::{Key, Made, look_up, remember};
 use crate::tree::{RootHandle, only_modified, resolve};
 
 /// A repository with more bytes in its packs is refused.
@@ -76,7 +76,8 @@ impl Fetcher<'_> {
             key.add("git-dir", &repository.remote);
             key.add("git-dir", source.reference.as_deref().unwrap_or(""));
         }
-        if let Some(found) = look_up(self.store, self.lease, &key)? {
+        let hash = key.hash();
+        if let Some(found) = look_up(self.store, self.lease, &hash)? {
             return Ok(Fetched {
                 layer: found.layer,
                 created: found.created,
@@ -88,7 +89,11 @@ impl Fetcher<'_> {
         let layer = self.store.commit_snapshot(snapshot, None)?;
         self.lease.layer(&layer.diff_id)?;
         let created = jiff::Timestamp::now().to_string();
-        remember(self.store, &key, &title, &layer.diff_id, &created)?;
+        let made = Made {
+            diff_id: &layer.diff_id,
+            created: &created,
+        };
+        remember(self.store, &hash, &title, made, None)?;
         Ok(Fetched {
             layer,
             created,

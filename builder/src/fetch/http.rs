@@ -17,7 +17,7 @@ use sha2::Digest as _;
 use super::fetcher::{FILE, Fetched, Fetcher, basic, has_room};
 use super::source::{Algorithm, Checksum, Http, Url, redact};
 use crate::build::{Error, IoContext as _, WebRequest, WebResponse};
-use crate::cache::{Key, look_up, remember};
+use crate::cache::{Key, Made, look_up, remember};
 use crate::tree::only_modified;
 
 const VERSION: u32 = 1;
@@ -73,7 +73,7 @@ impl Fetcher<'_> {
             key
         });
         if let Some(key) = &checksum_key
-            && let Some(found) = look_up(self.store, self.lease, key)?
+            && let Some(found) = look_up(self.store, self.lease, &key.hash())?
         {
             return Ok(Fetched {
                 layer: found.layer,
@@ -157,7 +157,11 @@ impl Fetcher<'_> {
         self.store
             .cache_put(&record_key, &title, &value, std::slice::from_ref(&layer.diff_id))?;
         if let Some(key) = checksum_key {
-            remember(self.store, &key, &title, &layer.diff_id, &record.created)?;
+            let made = Made {
+                diff_id: &layer.diff_id,
+                created: &record.created,
+            };
+            remember(self.store, &key.hash(), &title, made, None)?;
         }
         // The same bytes again, only without a validator: the layer is the same, too.
         let cached = known.is_some_and(|(known, _)| known.diff_id == layer.diff_id);

@@ -1,5 +1,8 @@
 //! Turns one instruction into steps, config and history.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use cooper_registry::oci::Platform;
 
 use super::args::Globals;
@@ -25,6 +28,8 @@ pub(super) struct Evaluator<'a> {
     pub(super) slot: Option<usize>,
     pub(super) trigger: Option<&'a str>,
     pub(super) slots: &'a mut Slots,
+    /// Variables that the instruction has used.
+    pub(super) expanded: RefCell<BTreeMap<String, String>>,
 }
 
 impl Evaluator<'_> {
@@ -66,6 +71,7 @@ impl Evaluator<'_> {
                 platform: self.platform,
                 no_cache,
                 trigger: self.trigger.map(str::to_owned),
+                variables: self.expanded.take(),
             },
         ))
     }
@@ -84,13 +90,21 @@ impl Evaluator<'_> {
                 platform: self.platform,
                 no_cache: false,
                 trigger: self.trigger.map(str::to_owned),
+                variables: BTreeMap::new(),
             },
         ))
     }
 
     /// Expands a word with the stage's variables.
     pub(super) fn expand(&self, state: &StageState, word: &Word) -> Result<String, Error> {
-        self.source.expand(word, &|name| state.get(name), self.escape)
+        let lookup = |name: &str| {
+            let value = state.get(name);
+            self.expanded
+                .borrow_mut()
+                .insert(name.to_owned(), value.clone().unwrap_or_default());
+            value
+        };
+        self.source.expand(word, &lookup, self.escape)
     }
 
     pub(super) fn escape(&self) -> char {

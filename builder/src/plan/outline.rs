@@ -1,6 +1,6 @@
 //! The outline: which steps the file tells of, and their names, before any base image is known.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cooper_registry::oci::Platform;
 
@@ -162,6 +162,7 @@ impl Planner<'_> {
             platform: &stage.platform,
             no_cache: false,
             trigger: None,
+            variables: BTreeMap::new(),
         };
         let slot = self.slots.put(slot, draft);
         self.stages[id].files = Some(slot);

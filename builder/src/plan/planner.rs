@@ -207,6 +207,7 @@ impl<'a> Planner<'a> {
             platform: &base.platform,
             no_cache: false,
             trigger: None,
+            variables: BTreeMap::new(),
         };
         self.slots.put(slot, draft);
         base.slot = Some(slot);

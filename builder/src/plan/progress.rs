@@ -1,5 +1,6 @@
 //! Evaluates stages as far as what they stand on is known.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::evaluate::Evaluator;
@@ -217,6 +218,7 @@ impl Planner<'_> {
             slot: planned.slot,
             trigger: planned.trigger.as_deref(),
             slots: &mut self.slots,
+            expanded: RefCell::default(),
         };
         evaluator.instruction(state, &planned.instruction)
     }

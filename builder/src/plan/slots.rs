@@ -37,6 +37,8 @@ pub(super) struct Draft<'a> {
     pub(super) platform: &'a Platform,
     pub(super) no_cache: bool,
     pub(super) trigger: Option<String>,
+    /// See [`Step::variables`].
+    pub(super) variables: BTreeMap<String, String>,
 }
 
 impl Slots {
@@ -156,6 +158,7 @@ impl Slots {
             platform: draft.platform.clone(),
             no_cache: draft.no_cache,
             trigger: draft.trigger,
+            variables: draft.variables,
         }));
     }
 

@@ -1,5 +1,6 @@
 //! What is executed.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cooper_registry::oci::Platform;
@@ -31,6 +32,8 @@ pub(crate) struct Step {
     pub(crate) no_cache: bool,
     /// The ONBUILD trigger that it is, for messages.
     pub(crate) trigger: Option<String>,
+    /// Variables that were expanded in the instruction, by name.
+    pub(crate) variables: BTreeMap<String, String>,
 }
 
 impl Step {

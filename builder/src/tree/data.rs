@@ -35,20 +35,32 @@ pub(crate) fn hash_file(root: &RootHandle, entry: &Entry) -> Result<(DataDigest,
         }
     }
     let mut digest = hasher.finish().hex().to_owned();
-    let attributes = xattrs(&file);
-    if !attributes.is_empty() {
-        let mut hasher = Algorithm::Sha256.hasher();
-        for (name, value) in &attributes {
-            for part in [name.as_slice(), value] {
-                hasher.update(&(part.len() as u64).to_le_bytes());
-                hasher.update(part);
-            }
-        }
+    if let Some(attributes) = hash_xattrs(&file) {
         digest.push('+');
-        digest.push_str(hasher.finish().hex());
+        digest.push_str(&attributes);
     }
     let stat = rustix::fs::fstat(&file).at(&entry.real)?;
     Ok((DataDigest(digest), stat))
+}
+
+/// Digest of the attributes of a directory that would be copied with it, if it has any.
+pub(crate) fn hash_directory(root: &RootHandle, entry: &Entry) -> Result<Option<String>, Error> {
+    Ok(hash_xattrs(root.open_dir(&entry.real).at(&entry.real)?))
+}
+
+fn hash_xattrs(file: impl AsFd) -> Option<String> {
+    let attributes = xattrs(file);
+    if attributes.is_empty() {
+        return None;
+    }
+    let mut hasher = Algorithm::Sha256.hasher();
+    for (name, value) in &attributes {
+        for part in [name.as_slice(), value] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+    }
+    Some(hasher.finish().hex().to_owned())
 }
 
 /// All attributes of a directory of a layer, as they are in the layer's archive.

@@ -2,11 +2,13 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::thread::Scope;
 
-use rustix::fs::{AtFlags, FileType, statat};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::entry::{Entry, RootHandle, list};
+use super::ahead::Ahead;
+use super::entry::{Entry, RootHandle};
 use super::resolve::resolve;
 use crate::build::{Error, IoContext as _};
 use crate::ignore::{MatchState, Patterns, glob_match, has_meta};
@@ -223,16 +225,22 @@ fn select_path(root: &RootHandle, path: &Path, filter: Filter<'_>) -> Result<Opt
     let mut entries = Vec::new();
     if top.is_dir() {
         let hidden = !real.as_os_str().is_empty() && filter.hides(&real);
-        let mut walk = Walk {
-            root,
-            filter,
-            entries: &mut entries,
-        };
         let state = State {
             ignore: parent_states(filter, &real),
             ..State::default()
         };
-        walk.entry(top, &state, hidden, 0)?;
+        let ahead = Ahead::new(root);
+        std::thread::scope(|scope| {
+            let mut walk = Walk {
+                root,
+                filter,
+                entries: &mut entries,
+                ahead: &ahead,
+                scope,
+            };
+            let _end = ahead.end();
+            walk.entry(top, &state, hidden, 0)
+        })?;
         if entries.is_empty() {
             return Ok(None);
         }
@@ -256,13 +264,15 @@ fn parent_states(filter: Filter<'_>, real: &Path) -> Option<MatchState> {
     state
 }
 
-struct Walk<'a> {
-    root: &'a RootHandle,
-    filter: Filter<'a>,
-    entries: &'a mut Vec<Entry>,
+struct Walk<'scope, 'env> {
+    root: &'env RootHandle,
+    filter: Filter<'env>,
+    entries: &'scope mut Vec<Entry>,
+    ahead: &'env Ahead<'env>,
+    scope: &'scope Scope<'scope, 'env>,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     /// Adds `entry`, a directory, and what is below it. A hidden directory is added only if something below it is seen.
     fn entry(&mut self, entry: Entry, state: &State, hidden: bool, depth: usize) -> Result<(), Error> {
         if depth > MAX_DEPTH {
@@ -272,18 +282,17 @@ impl Walk<'_> {
         let place = self.entries.len();
         self.push(entry)?;
         if !hidden || self.filter.opens(state, &real, &rel) {
-            let dir = self.root.open_dir(&real).at(&real)?;
-            for name in list(&dir).at(&real)? {
+            let listing = self.ahead.read(&real).at(&real)?;
+            self.ahead.announce(self.scope, &real, &listing, |name| {
+                let (child, child_rel) = (real.join(name), rel.join(name));
+                let child_state = self.filter.enter(state, &child, &child_rel);
+                !child_state.hidden() || self.filter.opens(&child_state, &child, &child_rel)
+            });
+            for (name, stat) in listing {
                 let child = real.join(&name);
                 let child_rel = rel.join(&name);
                 let child_state = self.filter.enter(state, &child, &child_rel);
                 let child_hidden = child_state.hidden();
-                let stat = match statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(stat) => stat,
-                    // Gone since the directory was listed.
-                    Err(Errno::NOENT) => continue,
-                    Err(errno) => return Err(errno).at(&child),
-                };
                 let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
                 if child_hidden && !is_dir {
                     continue;

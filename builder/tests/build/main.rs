@@ -14,14 +14,17 @@ mod calls;
 mod cases;
 mod copy_flags;
 mod debug;
+mod explain;
 mod export;
 mod failures;
 mod files;
+mod flight;
 mod history;
 mod mounts;
 mod named;
 mod onbuild;
 mod platforms;
+mod repeat;
 mod run_flags;
 mod secrets;
 mod server;
@@ -36,6 +39,9 @@ use libtest_mimic::{Arguments, Trial};
 fn main() -> ExitCode {
     if std::env::args_os().next().unwrap_or_default() == supervisor::ARGV0 {
         return ExitCode::from(u8::try_from(supervisor::main()).unwrap_or(1));
+    }
+    if let Some(code) = flight::child() {
+        return code;
     }
     let mut args = Arguments::from_args();
     args.test_threads.get_or_insert(4);
@@ -61,6 +67,9 @@ fn main() -> ExitCode {
         copy_flags::TESTS,
         add_url::TESTS,
         add_git::TESTS,
+        explain::TESTS,
+        flight::TESTS,
+        repeat::TESTS,
         mounts::TESTS,
         cache_mounts::TESTS,
         run_flags::TESTS,

@@ -240,6 +240,18 @@ impl World {
         world
     }
 
+    /// A store that another process made, with a directory beside it that goes with it.
+    pub(crate) fn with_store(store: Store) -> Self {
+        let beside = store.root().parent().unwrap().to_owned();
+        Self {
+            dir: tempfile::tempdir_in(beside).unwrap(),
+            store,
+            secrets: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            pushed: Mutex::default(),
+        }
+    }
+
     /// An image of the busybox layer with this config.
     pub(crate) fn add_base(&self, name: &str, config: RunConfig) {
         self.add_base_for(name, config, &Platform::host());
@@ -398,14 +410,16 @@ impl World {
     /// The store has nothing that does not belong there, and no scratch is left.
     pub(crate) fn assert_clean(&self) {
         assert_eq!(self.store.check(true).unwrap(), Vec::<String>::new());
-        for dir in [
-            self.dir.path().join("store/snapshots"),
-            self.exec_root().join("build/locks"),
+        for (dir, prefix) in [
+            (self.dir.path().join("store/snapshots"), ""),
+            (self.dir.path().join("store/locks"), "step-"),
+            (self.exec_root(), "build-"),
         ] {
             let left: Vec<PathBuf> = fs::read_dir(&dir)
                 .into_iter()
                 .flatten()
                 .map(|entry| entry.unwrap().path())
+                .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(prefix))
                 .collect();
             assert_eq!(left, Vec::<PathBuf>::new(), "{}", dir.display());
         }

@@ -103,6 +103,10 @@ pub(crate) struct BuildArgs {
           default_missing_value = "text", help_heading = "Cache")]
     pub(crate) explain: Option<ExplainFormat>,
 
+    /// Build it again and say where the result differs from this image
+    #[arg(long, value_name = "IMAGE", help_heading = "Cache")]
+    pub(crate) verify: Option<String>,
+
     /// Secret for RUN --mount=type=secret: id=ID[,src=FILE|,env=NAME]
     #[arg(long, value_name = "SECRET", help_heading = "RUN")]
     pub(crate) secret: Vec<String>,

@@ -90,6 +90,7 @@ impl Store {
                 }
             }
             self.sweep_locks()?;
+            self.trim_notes()?;
             trash.extend(
                 list(&self.inner.layout.dir("trash"))?
                     .into_iter()

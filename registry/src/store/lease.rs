@@ -3,6 +3,9 @@
 //! Rule for users: take the lease first, then look whether the thing is there. A collection that ran before is then seen as
 //! "not there"; one that runs after sees the lease.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
 use super::error::Result;
 use super::handle::Store;
 use super::index::Durability;
@@ -17,6 +20,8 @@ pub struct Lease {
     id: String,
     /// The lock of a temporary lease; `None` for a named one, which outlives this value.
     lock: Option<FileLock>,
+    /// Layers that this value has added.
+    layers: Mutex<HashSet<DiffId>>,
 }
 
 impl Lease {
@@ -27,7 +32,29 @@ impl Lease {
 
     /// Keeps a layer and its tree.
     pub fn layer(&self, diff_id: &DiffId) -> Result<()> {
-        self.add("layer", &diff_id.0)
+        self.layers([diff_id])
+    }
+
+    /// Keeps layers and their trees; those that are not there are no error. One transaction, and none for what this value
+    /// keeps already.
+    pub fn layers<'a>(&self, diff_ids: impl IntoIterator<Item = &'a DiffId>) -> Result<()> {
+        let mut held = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing: HashSet<&DiffId> = diff_ids.into_iter().filter(|id| !held.contains(*id)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let _publishing = self.store.publishing()?;
+        self.store.inner.index.write(Durability::Normal, |tx| {
+            let mut insert = tx.prepare_cached(
+                "INSERT OR IGNORE INTO lease_items(lease, kind, target) VALUES (?1, 'layer', ?2)",
+            )?;
+            for id in &missing {
+                insert.execute((&self.id, id.to_string()))?;
+            }
+            Ok(())
+        })?;
+        held.extend(missing.into_iter().cloned());
+        Ok(())
     }
 
     /// Keeps a manifest or index with everything that it names and the trees of its layers.
@@ -65,6 +92,7 @@ impl Store {
             store: self.clone(),
             id,
             lock: Some(lock),
+            layers: Mutex::default(),
         })
     }
 
@@ -82,6 +110,7 @@ impl Store {
             store: self.clone(),
             id: name.to_owned(),
             lock: None,
+            layers: Mutex::default(),
         })
     }
 

@@ -36,6 +36,23 @@ impl FileLock {
         Self::acquire(path, Mode::TryExclusive)
     }
 
+    /// The same, without making the file: none if there is none.
+    pub(super) fn try_existing(path: &Path) -> Result<Option<Self>> {
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.at(path)?,
+        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(Error::io(path, error)),
+        }
+        Ok(same_file(&file, path)?.then(|| Self {
+            _file: file,
+            path: path.to_owned(),
+        }))
+    }
+
     fn acquire(path: &Path, mode: Mode) -> Result<Option<Self>> {
         loop {
             let open = OpenOptions::new()

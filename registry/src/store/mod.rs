@@ -25,6 +25,8 @@
 //!   locks/gc                  shared: publishing; exclusive: collecting
 //!   locks/<layer>             exclusive: unpacking that layer
 //!   locks/compress-<coding>-<layer>  exclusive: compressing it
+//!   locks/step-<key>          exclusive: executing the build step of that key
+//!   notes/<name>              a builder's own small files (see the `notes` module); may vanish at any time
 //!   trash/<id>                being deleted
 //!   containers/               the engine's, not touched here
 //!   cache-mounts/             the builder's, not touched here, counted by `usage`
@@ -83,6 +85,8 @@ mod lease;
 mod lock;
 mod manifest;
 mod merge;
+mod named_lock;
+mod notes;
 mod platforms;
 mod repos;
 mod reserve;
@@ -99,6 +103,7 @@ pub use error::{Error, Result};
 pub use handle::Store;
 pub use ingest::Ingest;
 pub use lease::Lease;
+pub use named_lock::NamedLock;
 pub use snapshot::Snapshot;
 pub use types::{
     Backing, BlobInfo, CacheRecord, GcOptions, GcReport, Image, Layer, ManifestForm, StoredManifest, Usage,

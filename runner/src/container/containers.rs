@@ -189,13 +189,14 @@ fn supervisor_lives(dir: &Path) -> bool {
 }
 
 /// flock(2), not disturbed by signals.
-pub(super) fn flock(file: &File, operation: FlockOperation) -> rustix::io::Result<()> {
+pub(crate) fn flock(file: &File, operation: FlockOperation) -> rustix::io::Result<()> {
     rustix::io::retry_on_intr(|| rustix::fs::flock(file, operation))
 }
 
-/// Makes the exec root and its empty directory.
+/// Makes the exec root and its empty directory, and clears what killed build steps left.
 pub(crate) fn prepare_exec_root(exec: &Path) -> Result<(), Error> {
     make_dir(exec, 0o700)?;
+    crate::scratch::sweep(exec);
     make_dir(&Layout::empty_dir(exec), 0o755)
 }
 

@@ -57,7 +57,7 @@ mod types;
 mod wait;
 
 pub use containers::Containers;
-pub(crate) use containers::prepare_exec_root;
+pub(crate) use containers::{flock, prepare_exec_root};
 pub use error::{Error, StartErrorKind};
 pub use exec::ExecState;
 pub use health::{Health, HealthStatus, ProbeResult};

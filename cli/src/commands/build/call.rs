@@ -3,14 +3,16 @@
 use std::time::{Duration, Instant};
 
 use cooper_daemon::api::{BUILD_VERSION, BuildDoor, BuildFailure, BuildResult};
-use cooper_daemon::build::{Event, Report, StepInfo};
+use cooper_daemon::build::{Cause, Event, Report, StepInfo};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::outcome::Built;
 use super::view::View;
 use super::{Order, local, parts};
+use crate::args::build::ExplainFormat;
 use crate::client::{Client, Lines, Payload};
+use crate::commands::print;
 use crate::failure::{Failure, Result};
 use crate::session::{Signals, debug_shell, signal_number};
 
@@ -64,7 +66,7 @@ async fn attend(client: &Client, order: Order, signals: &mut Signals) -> Result<
 }
 
 async fn send(client: &Client, order: Order) -> Result<Answer> {
-    let (progress, debugs) = (order.progress, order.debugs());
+    let (progress, debugs, explain) = (order.progress, order.debugs(), order.explain);
     let mut headers = Vec::new();
     if let Some(config) = local::registry_config(&order.config).await? {
         headers.push(("x-registry-config", config));
@@ -76,7 +78,7 @@ async fn send(client: &Client, order: Order) -> Result<Answer> {
     let lines = client.stream("/cooper/build", payload, &headers).await?;
     let mut view = View::new(progress);
     let mut steps = Steps::default();
-    match follow(lines, &mut view, &mut steps).await? {
+    match follow(lines, &mut view, &mut steps, explain).await? {
         Ok(answer) => Ok(answer),
         Err(failed) => {
             let failure = Failure::new(steps.describe(&failed.message));
@@ -105,6 +107,17 @@ impl Steps {
             }
             _ => {}
         }
+    }
+
+    /// Why a step was not in the cache, as one line of JSON.
+    fn explain(&self, step: usize, causes: &[Cause]) -> Result<String> {
+        let info = self.steps.iter().find(|info| info.id == step);
+        let document = json!({
+            "step": info.map(|info| &info.name),
+            "line": info.map(|info| info.line),
+            "causes": causes,
+        });
+        Ok(document.to_string())
     }
 
     /// The engine's message below the step's name.
@@ -171,9 +184,11 @@ async fn follow(
     mut lines: Lines,
     view: &mut View,
     steps: &mut Steps,
+    explain: Option<ExplainFormat>,
 ) -> Result<std::result::Result<Answer, BuildFailure>> {
     let started = Instant::now();
     let mut warnings = Vec::new();
+    let mut verified = None;
     let mut ticks = tokio::time::interval(FRAME);
     let result = loop {
         let line = tokio::select! {
@@ -197,6 +212,10 @@ async fn follow(
                     view.event(&event, started.elapsed())?;
                     match event {
                         Event::Warning { text } => warnings.push(text),
+                        Event::Missed { step, causes } if explain == Some(ExplainFormat::Json) => {
+                            print::line(&steps.explain(step, &causes)?)?;
+                        }
+                        Event::Verified { result } => verified = Some(result),
                         Event::Debug { socket, .. } => {
                             view.pause(started.elapsed());
                             debug_shell(&socket).await?;
@@ -219,6 +238,7 @@ async fn follow(
         view.summary(&summary(&result, took));
         Answer::Built(Built {
             images: result.images,
+            verified,
             warnings,
         })
     }))

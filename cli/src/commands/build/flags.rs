@@ -96,6 +96,7 @@ pub(super) fn request(args: &BuildArgs, outputs: &[OutputSpec], base: &Request) 
         cache_to: absolute_caches(exports(&args.cache_to)?, |export| &mut export.location)?,
         explain: args.explain.is_some(),
         debug: args.debug,
+        verify: args.verify.as_deref().map(image).transpose()?,
         ..base.clone()
     })
 }

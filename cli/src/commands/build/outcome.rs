@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use cooper_daemon::api::ImageResult;
+use cooper_daemon::build::Verification;
 use serde_json::{Map, Value, json};
 
 use crate::client::{Client, query};
@@ -15,6 +16,8 @@ use crate::failure::{Failure, Result};
 pub(in crate::commands) struct Built {
     /// One for each target.
     pub(in crate::commands) images: Vec<ImageResult>,
+    /// What `--verify` found, in place of an image.
+    pub(super) verified: Option<Verification>,
     /// What the build warned of.
     pub(super) warnings: Vec<String>,
 }
@@ -99,6 +102,7 @@ mod tests {
         };
         let mut built = Built {
             images: vec![image("sha256:1", &["a", "b"])],
+            verified: None,
             warnings: Vec::new(),
         };
         write_ids(&ids, &built).unwrap();

@@ -1,5 +1,7 @@
 //! The verb `build`.
 
+use cooper_daemon::build::Verification;
+
 use super::call::ask;
 use super::outcome::{Built, metadata, write_ids, write_metadata};
 use super::watch::Watcher;
@@ -56,6 +58,21 @@ async fn answer(client: &Client, args: &BuildArgs, outputs: &[OutputSpec], quest
     }
 }
 
+/// What `--verify` found, on stdout; the exit code is 1 if the images differ.
+fn verdict(verified: &Verification) -> Result {
+    if verified.image == verified.rebuilt {
+        return print::line(&format!("the same: {}", verified.image));
+    }
+    print::line(&format!(
+        "not the same: {} became {}",
+        verified.image, verified.rebuilt
+    ))?;
+    for difference in &verified.differences {
+        print::line(&difference.to_string())?;
+    }
+    Err(Failure::Exit(1))
+}
+
 /// What is left to do after a build.
 async fn done(
     client: &Client,
@@ -64,6 +81,9 @@ async fn done(
     epoch: Option<i64>,
     built: &Built,
 ) -> Result {
+    if let Some(verified) = &built.verified {
+        return verdict(verified);
+    }
     for spec in outputs {
         for image in &built.images {
             for warning in receive(client, &image.id, spec, &image.names, epoch).await? {

@@ -76,6 +76,16 @@ impl Plain {
                 let error = error.lines().next().unwrap_or_default();
                 self.end(*step, format!("ERROR: {error}"), at, &mut lines);
             }
+            Event::Missed { step, causes } => {
+                for cause in causes {
+                    self.say(*step, Some(format!("not cached: {cause}")), at, &mut lines);
+                }
+            }
+            Event::Verified { result } => {
+                self.leave(&mut lines);
+                self.gap(&mut lines);
+                lines.extend(result.differences.iter().map(ToString::to_string));
+            }
             // A terminal of its own takes over.
             Event::Debug { .. } => self.release(at, &mut lines),
             Event::Warning { text } => {

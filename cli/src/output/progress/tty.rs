@@ -80,6 +80,15 @@ impl Tty {
                 let step = self.started(*step, at);
                 step.state = State::Failed(at.saturating_sub(step.started));
             }
+            Event::Missed { step, causes } => {
+                let name = self.started(*step, at).name.clone();
+                let causes = causes.iter().map(|cause| format!("{name}: not cached: {cause}"));
+                self.warnings.extend(causes);
+            }
+            Event::Verified { result } => {
+                self.warnings
+                    .extend(result.differences.iter().map(ToString::to_string));
+            }
             Event::Debug { .. } => {}
             Event::Warning { text } => self.warnings.push(text.clone()),
             Event::Progress {

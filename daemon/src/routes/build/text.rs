@@ -139,7 +139,12 @@ impl Transcript {
                 }
             }
             Event::Warning { text } => return vec![format!("[Warning] {text}\n")],
-            Event::Progress { .. } | Event::Image { .. } | Event::Debug { .. } => {}
+            Event::Missed { step, causes } => {
+                self.begin(step);
+                let texts = causes.iter().map(|cause| format!(" ---> Not cached: {cause}\n"));
+                texts.for_each(|text| self.hold(step, text));
+            }
+            Event::Progress { .. } | Event::Image { .. } | Event::Debug { .. } | Event::Verified { .. } => {}
         }
         self.ready()
     }
