@@ -17,4 +17,4 @@ pub use options::{
 };
 pub use request::{Built, BuiltImage, Context, Entitlement, Event, NamedContext, Request, StepInfo, Target};
 pub use run::build;
-pub use services::{BaseImages, Services};
+pub use services::{BaseImages, Registries, Services};

@@ -1,20 +1,24 @@
 //! The course of a build.
 
+use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use cooper_registry::digest::DiffId;
 use cooper_registry::oci::{ImageConfig, Platform};
 use cooper_registry::reference::ImageRef;
 use cooper_registry::store::{Image, Store};
 
 use super::error::Error;
+use super::options::CacheLocation;
 use super::request::{Built, BuiltImage, Event, Request};
 use super::services::Services;
+use crate::cache::{self, RemoteCache};
 use crate::context::{ContextFiles, DigestCache, read_dockerfile};
 use crate::dockerfile::{Diagnostic, Dockerfile, lint, parse};
-use crate::exec::{Environment, Events, Outcome, execute, finish_image};
+use crate::exec::{Environment, Events, Outcome, RootFs, execute, finish_image};
 use crate::plan::{Globals, Graph, Plan, Source, evaluate, outline, unused_build_args};
 
 /// Runs the build. Blocking; spawns its own worker threads; returns when the image is durable and named, or nothing is
@@ -66,7 +70,7 @@ pub fn build(
         None => None,
     };
     let lease = store.lease()?;
-    let stop = AtomicBool::new(false);
+    let remote = RemoteCache::open(store, &lease, request, *services, events);
     let environment = Environment {
         store,
         exec_root,
@@ -77,15 +81,18 @@ pub fn build(
         digests: digests.as_ref(),
         images: &images,
         lease: &lease,
+        remote: &remote,
         empty: &empty,
-        stop: &stop,
+        stop: &AtomicBool::new(false),
     };
-    let outcome = execute(&environment, &plan.steps, cancelled);
+    let outcome = complete(&environment, &plan, cancelled);
     if let Some(digests) = &digests {
         digests.save(store)?;
     }
     let outcome = outcome?;
-    let built = export(store, request, &plan, &outcome)?;
+    let layers = target_layers(&plan, &outcome);
+    let built = export(store, request, &plan, &outcome, &remote)?;
+    cache::export(&remote, &lease, &request.cache_to, &layers)?;
     for built in &built.images {
         events(Event::Image {
             id: built.image.to_string(),
@@ -93,6 +100,40 @@ pub fn build(
         });
     }
     Ok(built)
+}
+
+/// Executes the plan and has all that the image needs in the store. A cache that does not keep its promises is left aside,
+/// and the plan is executed again: what was done so far is in the store's own cache.
+fn complete(environment: &Environment<'_>, plan: &Plan, cancelled: &AtomicBool) -> Result<Outcome, Error> {
+    let mut tries = environment.request.cache_from.len();
+    loop {
+        let stop = AtomicBool::new(false);
+        let environment = Environment {
+            stop: &stop,
+            ..*environment
+        };
+        let outcome = execute(&environment, &plan.steps, cancelled).and_then(|outcome| {
+            if let Some(rootfs) = target_rootfs(plan, &outcome) {
+                environment.ready(rootfs)?;
+            }
+            Ok(outcome)
+        });
+        match outcome {
+            Err(Error::CacheLost) if tries > 0 => tries -= 1,
+            other => return other,
+        }
+    }
+}
+
+fn target_rootfs<'a>(plan: &Plan, outcome: &'a Outcome) -> Option<&'a RootFs> {
+    outcome.results.get(&plan.target.rootfs?).map(|rootfs| &**rootfs)
+}
+
+fn target_layers(plan: &Plan, outcome: &Outcome) -> BTreeSet<DiffId> {
+    let layers = target_rootfs(plan, outcome)
+        .into_iter()
+        .flat_map(|rootfs| &rootfs.layers);
+    layers.map(|layer| layer.diff_id.clone()).collect()
 }
 
 /// The build argument `SOURCE_DATE_EPOCH` sets the clamp, too.
@@ -170,12 +211,22 @@ fn resolve_images(
     Ok(images)
 }
 
-fn export(store: &Store, request: &Request, plan: &Plan, outcome: &Outcome) -> Result<Built, Error> {
-    let empty = crate::exec::RootFs::default();
-    let rootfs = plan.target.rootfs.and_then(|step| outcome.results.get(&step));
-    let rootfs = rootfs.map_or(&empty, |rootfs| rootfs);
+fn export(
+    store: &Store,
+    request: &Request,
+    plan: &Plan,
+    outcome: &Outcome,
+    remote: &RemoteCache<'_>,
+) -> Result<Built, Error> {
+    let empty = RootFs::default();
+    let rootfs = target_rootfs(plan, outcome).unwrap_or(&empty);
     let created = |step: usize| outcome.results.get(&step)?.layers.last()?.created.clone();
-    let config = finish_image(&plan.target, rootfs, &created, request)?;
+    let mut config = finish_image(&plan.target, rootfs, &created, request)?;
+    let inline = |location: &CacheLocation| matches!(location, CacheLocation::Inline);
+    if request.cache_to.iter().any(|to| inline(&to.location)) {
+        let layers = target_layers(plan, outcome);
+        cache::embed(&mut config, &remote.records(Some(&layers))?);
+    }
     let layers: Vec<_> = rootfs
         .layers
         .iter()

@@ -9,7 +9,9 @@
 mod flight;
 mod key;
 mod record;
+mod remote;
 
 pub(crate) use flight::Flight;
 pub(crate) use key::Key;
 pub(crate) use record::{look_up, remember};
+pub(crate) use remote::{RemoteCache, embed, export};

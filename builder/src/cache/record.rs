@@ -10,11 +10,19 @@ use crate::build::Error;
 const VERSION: u32 = 1;
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Record {
+pub(super) struct Record {
     version: u32,
-    diff_id: DiffId,
+    pub(super) diff_id: DiffId,
     /// When the layer was made, RFC 3339: a cached rebuild says the same and so is the same image.
-    created: String,
+    pub(super) created: String,
+}
+
+impl Record {
+    /// The record in a value; none if it is of another version.
+    pub(super) fn read(value: &[u8]) -> Option<Self> {
+        let record = serde_json::from_slice::<Self>(value).ok()?;
+        (record.version == VERSION).then_some(record)
+    }
 }
 
 /// A result from the cache.
@@ -26,15 +34,17 @@ pub(crate) struct Found {
 
 /// Finds the result of `key` and has `lease` keep it; a record whose layer is gone is a miss.
 pub(crate) fn look_up(store: &Store, lease: &Lease, key: &Key) -> Result<Option<Found>, Error> {
-    let Some(record) = store.cache_get(&key.name())? else {
+    look_up_name(store, lease, &key.name())
+}
+
+/// [`look_up`] by the name of a record.
+pub(super) fn look_up_name(store: &Store, lease: &Lease, name: &str) -> Result<Option<Found>, Error> {
+    let Some(record) = store.cache_get(name)? else {
         return Ok(None);
     };
-    let Ok(record) = serde_json::from_slice::<Record>(&record.value) else {
+    let Some(record) = Record::read(&record.value) else {
         return Ok(None);
     };
-    if record.version != VERSION {
-        return Ok(None);
-    }
     // Leased before it is looked for, so that a collection in between makes a miss and no dangling layer.
     lease.layer(&record.diff_id)?;
     let layer = store.layer(&record.diff_id)?;

@@ -9,6 +9,7 @@ use cooper_registry::oci::Descriptor;
 use cooper_registry::store::{Image, Layer, Lease, Store};
 
 use crate::build::{Error, Event, Request};
+use crate::cache::RemoteCache;
 use crate::context::{ContextFiles, DigestCache};
 use crate::plan::Source;
 
@@ -16,6 +17,7 @@ use crate::plan::Source;
 pub(crate) type Events<'a> = &'a (dyn Fn(Event) + Sync);
 
 /// The surroundings of all steps.
+#[derive(Clone, Copy)]
 pub(crate) struct Environment<'a> {
     pub(crate) store: &'a Store,
     pub(crate) exec_root: &'a Path,
@@ -27,6 +29,8 @@ pub(crate) struct Environment<'a> {
     pub(crate) images: &'a [Image],
     /// Keeps results from being collected until the image names them.
     pub(crate) lease: &'a Lease,
+    /// Caches from elsewhere.
+    pub(crate) remote: &'a RemoteCache<'a>,
     /// An empty directory, for overlays that lack a layer.
     pub(crate) empty: &'a Path,
     /// Set when the build ends early.
@@ -34,6 +38,12 @@ pub(crate) struct Environment<'a> {
 }
 
 impl Environment<'_> {
+    /// Fetches layers of `rootfs` that so far are only promised by a cache. Goes before every look into its trees.
+    pub(crate) fn ready(&self, rootfs: &RootFs) -> Result<(), Error> {
+        let layers = rootfs.layers.iter().map(|layer| &layer.diff_id);
+        self.remote.fetch(self.lease, layers)
+    }
+
     pub(crate) fn check_cancelled(&self) -> Result<(), Error> {
         if self.stop.load(Ordering::Relaxed) {
             Err(Error::Cancelled)

@@ -117,6 +117,9 @@ fn copy_step(
     {
         return Ok(done);
     }
+    if let Some(from) = from {
+        environment.ready(from)?;
+    }
     let sources = copy::find(environment, action, from)?;
     let mut key = with_clamp(environment, copy::action_key(action, parent));
     sources.add_to(environment, &mut key)?;
@@ -138,14 +141,20 @@ fn copy_step(
     ) = (quick, done.rootfs.layers.last())
     {
         remember(environment.store, &quick, &step.info.name, diff_id, created)?;
+        environment.remote.note(&quick.name(), diff_id);
     }
     Ok(done)
 }
 
 fn hit(environment: &Environment<'_>, parent: &RootFs, key: &Key) -> Result<Option<Done>, Error> {
-    let Some(found) = look_up(environment.store, environment.lease, key)? else {
+    let found = match look_up(environment.store, environment.lease, key)? {
+        None => environment.remote.look_up(environment.lease, &key.name())?,
+        found => found,
+    };
+    let Some(found) = found else {
         return Ok(None);
     };
+    environment.remote.note(&key.name(), &found.layer.diff_id);
     Ok(Some(Done {
         rootfs: parent.with(environment.store, found.layer, found.created),
         cached: true,
@@ -173,6 +182,7 @@ fn cached(
         }
     }
     environment.check_cancelled()?;
+    environment.ready(parent)?;
     let snapshot = environment.store.new_snapshot()?;
     let keep = make(&snapshot)?;
     environment.check_cancelled()?;
@@ -183,6 +193,7 @@ fn cached(
     let created = jiff::Timestamp::now().to_string();
     if keep == Keep::Yes {
         remember(environment.store, key, &step.info.name, &layer.diff_id, &created)?;
+        environment.remote.note(&key.name(), &layer.diff_id);
     }
     drop(flight);
     Ok(Done {
@@ -250,7 +261,11 @@ fn workdir(
 /// Says where in the Dockerfile a step failed.
 pub(super) fn locate(source: &Source<'_>, step: &Step, error: Error) -> Error {
     match error {
-        error @ (Error::Cancelled | Error::Dockerfile(_) | Error::Run { .. } | Error::Step { .. }) => error,
+        error @ (Error::Cancelled
+        | Error::CacheLost
+        | Error::Dockerfile(_)
+        | Error::Run { .. }
+        | Error::Step { .. }) => error,
         error => {
             let excerpt = source.render(Diagnostic::error(step.span, error.to_string()));
             Error::Step {

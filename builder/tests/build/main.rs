@@ -10,6 +10,7 @@ mod cache;
 mod cases;
 mod failures;
 mod files;
+mod remote_cache;
 mod world;
 
 use std::process::ExitCode;
@@ -31,7 +32,14 @@ fn main() -> ExitCode {
         println!("skipped: no /bin/busybox (package busybox-static)");
         return ExitCode::SUCCESS;
     }
-    let tests = [cases::TESTS, files::TESTS, cache::TESTS, failures::TESTS].concat();
+    let tests = [
+        cases::TESTS,
+        files::TESTS,
+        cache::TESTS,
+        failures::TESTS,
+        remote_cache::TESTS,
+    ]
+    .concat();
     let trials = tests.into_iter().map(|(name, test)| {
         Trial::test(name, move || {
             test();

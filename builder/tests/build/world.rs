@@ -8,8 +8,9 @@ use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, OnceLock};
 
-use cooper_builder::build::{BaseImages, Built, Context, Error, Event, Request, Services, build};
-use cooper_registry::oci::{History, ImageConfig, Platform, RootFs, RunConfig};
+use cooper_builder::build::{BaseImages, Built, Context, Error, Event, Registries, Request, Services, build};
+use cooper_registry::digest::Digest;
+use cooper_registry::oci::{Descriptor, History, ImageConfig, Platform, RootFs, RunConfig};
 use cooper_registry::reference::ImageRef;
 use cooper_registry::store::{Image, Store};
 
@@ -35,6 +36,23 @@ impl BaseImages for World {
         self.store
             .image(&name.to_string())
             .map_err(|error| error.to_string())
+    }
+}
+
+/// A machine without a network.
+struct NoRegistries;
+
+impl Registries for NoRegistries {
+    fn manifest(&self, name: &ImageRef) -> Result<Option<(Descriptor, Vec<u8>)>, String> {
+        Err(format!("{name}: no network"))
+    }
+
+    fn blob(&self, name: &ImageRef, _: &Descriptor) -> Result<(), String> {
+        Err(format!("{name}: no network"))
+    }
+
+    fn push(&self, name: &ImageRef, _: &Digest, _: &(dyn Fn(String) + Sync)) -> Result<(), String> {
+        Err(format!("{name}: no network"))
     }
 }
 
@@ -119,6 +137,7 @@ impl World {
                 created_by: "made by the test".to_owned(),
                 ..History::default()
             }],
+            inline_cache: None,
         };
         let descriptor = self.store.layer_descriptor(&layer);
         self.store
@@ -154,9 +173,22 @@ impl World {
     }
 
     pub(crate) fn run_cancellable(&self, request: &Request, cancelled: &AtomicBool) -> Outcome {
+        self.run_with(request, cancelled, &NoRegistries)
+    }
+
+    /// Runs with other registries than none.
+    pub(crate) fn run_with(
+        &self,
+        request: &Request,
+        cancelled: &AtomicBool,
+        registries: &dyn Registries,
+    ) -> Outcome {
         let events = Mutex::new(Vec::new());
         let sink = |event: Event| events.lock().unwrap().push(event);
-        let services = Services { bases: self };
+        let services = Services {
+            bases: self,
+            registries,
+        };
         let result = build(
             &self.store,
             &self.exec_root(),

@@ -24,7 +24,7 @@ use cooper_registry::store::GcOptions;
 use cooper_runner::spec::NetworkMode;
 
 use crate::api::{ErrorDetail, Message, PruneBuildReport};
-use crate::engine::{Engine, PullingBases};
+use crate::engine::{Engine, PullingBases, RemoteRegistries};
 use crate::error::{ApiError, ApiResult, json};
 use crate::http::auth::registry_config;
 use crate::http::body::BodyReader;
@@ -113,6 +113,11 @@ async fn build_image(State(engine): State<Engine>, query: Query, request: Reques
         credentials: registry_config(&headers),
         runtime: tokio::runtime::Handle::current(),
     };
+    let registries = RemoteRegistries {
+        engine: engine.clone(),
+        credentials: bases.credentials.clone(),
+        runtime: bases.runtime.clone(),
+    };
     let (events, quiet) = (query.flag("cooper-events"), query.flag("q"));
     let (lines, answer) = Lines::channel();
     let cancelled = Arc::new(AtomicBool::new(false));
@@ -122,7 +127,11 @@ async fn build_image(State(engine): State<Engine>, query: Query, request: Reques
     let work = async move {
         let run = move |engine: &Engine| {
             let output = stream::Output::new(lines, events, quiet, flag.clone());
-            run(engine, parsed, source, &bases, &output, &flag)
+            let services = Services {
+                bases: &bases,
+                registries: &registries,
+            };
+            run(engine, parsed, source, services, &output, &flag)
         };
         if let Err(error) = engine.waiting(run).await {
             report.fail(error).await;
@@ -264,7 +273,7 @@ fn run(
     engine: &Engine,
     mut request: build::Request,
     source: Source,
-    bases: &PullingBases,
+    services: Services<'_>,
     output: &stream::Output,
     cancelled: &AtomicBool,
 ) -> ApiResult<()> {
@@ -284,7 +293,6 @@ fn run(
         }
     };
     let send = |event| output.event(event);
-    let services = Services { bases };
     match build::build(store, engine.exec_root(), &request, &services, &send, cancelled) {
         Ok(built) => {
             output.finished(&built);

@@ -59,6 +59,14 @@ impl Store {
         Ok(Some(record))
     }
 
+    /// The description of a record. Counts as no use.
+    pub fn cache_description(&self, key: &str) -> Result<Option<String>> {
+        self.inner.index.read(|tx| {
+            let mut statement = tx.prepare_cached("SELECT description FROM cache WHERE key = ?1")?;
+            Ok(statement.query_row([key], |row| row.get(0)).optional()?)
+        })
+    }
+
     /// Remembers `value` under `key`, replacing what was there. `layers` stay alive as long as the record does.
     /// `description`: what `system df -v` shows.
     pub fn cache_put(&self, key: &str, description: &str, value: &[u8], layers: &[DiffId]) -> Result<()> {

@@ -61,6 +61,7 @@
 //! `archive/tar` writes it only where needed; times in whole seconds; no user names; hard links to the first path; no
 //! sockets; overlay deletions as `.wh.` entries; overlay's own attributes never.
 
+mod adopt;
 mod blobs;
 mod cache;
 mod check;

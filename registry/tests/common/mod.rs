@@ -79,8 +79,9 @@ pub fn config(diff_ids: &[DiffId]) -> ImageConfig {
             diff_ids: diff_ids.to_vec(),
         },
         history: Vec::new(),
+    },
+        inline_cache: None,
     }
-}
 
 /// Stores `tar` as a plain layer blob.
 pub fn foreign(store: &Store, tar: &[u8]) -> (DiffId, Descriptor) {
