@@ -7,6 +7,7 @@ pub mod build;
 pub mod context;
 pub mod dockerfile;
 pub mod ignore;
+pub mod mounts;
 
 mod cache;
 mod exec;

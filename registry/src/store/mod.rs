@@ -23,6 +23,7 @@
 //!   locks/<layer>             exclusive: unpacking that layer
 //!   trash/<id>                being deleted
 //!   containers/               the engine's, not touched here
+//!   cache-mounts/             the builder's, not touched here, counted by `usage`
 //! ```
 //!
 //! # Lock rule
@@ -92,3 +93,4 @@ pub use lease::Lease;
 pub use snapshot::Snapshot;
 pub use types::{Backing, BlobInfo, CacheRecord, GcOptions, GcReport, Image, Layer, StoredManifest, Usage};
 pub use unpack::UnpackLimits;
+pub use usage::disk_usage;

@@ -144,7 +144,7 @@ impl Store {
 }
 
 /// Bytes of everything at and below `path`, each inode once; 0 if it is gone.
-pub(super) fn disk_usage(path: &Path) -> Result<u64> {
+pub fn disk_usage(path: &Path) -> Result<u64> {
     walk(path, &mut HashSet::new())
 }
 
