@@ -4,12 +4,12 @@
 //! `cooper_runner`.
 
 pub mod build;
+pub mod cache;
 pub mod context;
 pub mod dockerfile;
 pub mod ignore;
 pub mod mounts;
 
-mod cache;
 mod exec;
 mod plan;
 mod tree;

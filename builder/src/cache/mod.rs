@@ -6,11 +6,16 @@
 //! readers take another version for a miss; their description is the instruction, then the parts of the key, one a line,
 //! so that two builds can be compared.
 
+mod clean;
 mod flight;
 mod key;
 mod record;
 mod remote;
 
+pub use clean::{
+    CacheItem, CacheKind, Filter, FilterError, GcPolicy, Limits, Prune, Pruned, collect_after_build, items,
+    prune,
+};
 pub(crate) use flight::Flight;
 pub(crate) use key::Key;
 pub(crate) use record::{look_up, remember};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{build, container, create, image, system};
+use super::{build, builder, container, create, image, system};
 
 /// Build Dockerfiles, serve the images from a built-in registry and run them as isolated containers
 #[derive(Debug, Parser)]
@@ -41,6 +41,9 @@ pub(crate) struct Global {
     /// Where sockets and mounts of running containers live [default: /run/cooper, or DATA_ROOT/run with --data-root]
     #[arg(long, env = "COOPER_EXEC_ROOT", value_name = "DIR")]
     pub(crate) exec_root: Option<PathBuf>,
+    /// Settings of an engine in process or of the daemon, as dockerd's daemon.json [default: /etc/cooper/daemon.json]
+    #[arg(long, env = "COOPER_CONFIG_FILE", value_name = "FILE", hide = true)]
+    pub(crate) config_file: Option<PathBuf>,
     /// Log what the engine does to stderr
     #[arg(short = 'D', long)]
     pub(crate) debug: bool,
@@ -106,6 +109,9 @@ pub(crate) enum Verb {
     /// The built-in registry
     #[command(subcommand)]
     Registry(system::RegistryVerb),
+    /// The build cache
+    #[command(subcommand)]
+    Builder(builder::BuilderVerb),
     /// Serve the Engine API on sockets
     Daemon(system::DaemonArgs),
     /// Disk use and clean-up

@@ -17,6 +17,8 @@ pub(crate) const DEFAULT_SOCKET: &str = "/run/cooper/cooper.sock";
 pub(crate) const DEFAULT_DATA_ROOT: &str = "/var/lib/cooper";
 /// Run-time directory of the default store.
 pub(crate) const DEFAULT_EXEC_ROOT: &str = "/run/cooper";
+/// Settings of the engine, as dockerd's `daemon.json`.
+const DEFAULT_CONFIG_FILE: &str = "/etc/cooper/daemon.json";
 
 /// A byte stream to an engine.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -66,7 +68,16 @@ pub(crate) fn directories(global: &Global) -> EngineConfig {
         None if data_root == Path::new(DEFAULT_DATA_ROOT) => PathBuf::from(DEFAULT_EXEC_ROOT),
         None => data_root.join("run"),
     };
-    EngineConfig { data_root, exec_root }
+    EngineConfig {
+        data_root,
+        exec_root,
+        config_file: Some(
+            global
+                .config_file
+                .as_deref()
+                .map_or_else(|| PathBuf::from(DEFAULT_CONFIG_FILE), absolute),
+        ),
+    }
 }
 
 fn absolute(path: &Path) -> PathBuf {

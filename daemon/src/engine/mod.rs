@@ -1,6 +1,7 @@
 //! The engine as a library: the store, the containers and what this crate keeps about them.
 
 mod bases;
+mod builder_gc;
 mod containers;
 mod metadata;
 mod open;

@@ -5,6 +5,7 @@
 //! with `cooper-dockerfile=1` the body is then the Dockerfile, which need not be in that directory;
 //! `cooper-epoch=<unix seconds>` is SOURCE_DATE_EPOCH; `cooper-parallelism=<n>` limits the steps that run at once.
 
+mod prune;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -15,23 +16,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::routing::post;
 use cooper_builder::build::{self, Context, Error, Services, Target};
 use cooper_builder::context::{UnpackLimits, untar};
 use cooper_registry::reference::ImageRef;
-use cooper_registry::store::GcOptions;
 use cooper_runner::spec::NetworkMode;
 
-use crate::api::{ErrorDetail, Message, PruneBuildReport};
+use crate::api::{ErrorDetail, Message};
 use crate::engine::{Engine, PullingBases, RemoteRegistries};
-use crate::error::{ApiError, ApiResult, json};
+use crate::error::{ApiError, ApiResult};
 use crate::http::auth::registry_config;
 use crate::http::body::BodyReader;
 use crate::http::door::Origin;
-use crate::http::filters::Filters;
 use crate::http::lines::Lines;
 use crate::http::query::Query;
+
+pub(super) use prune::du_filters;
 
 /// A Dockerfile sent without a context is at most this large.
 const DOCKERFILE: &str = "Dockerfile";
@@ -41,50 +41,12 @@ const MAX_DOCKERFILE: usize = 4 << 20;
 pub(super) fn routes() -> Router<Engine> {
     Router::new()
         .route("/build", post(build_image))
-        .route("/build/prune", post(prune))
+        .route("/build/prune", post(prune::prune))
         .route("/build/cancel", post(cancel))
 }
 
 async fn cancel() -> ApiError {
     ApiError::unavailable("cancelling a build by id (closing the connection cancels it)")
-}
-
-async fn prune(State(engine): State<Engine>, query: Query) -> ApiResult {
-    for name in [
-        "keep-storage",
-        "reserved-space",
-        "max-used-space",
-        "min-free-space",
-    ] {
-        if query.non_empty(name).is_some_and(|value| value != "0") {
-            return Err(ApiError::unavailable(format!(
-                "parameter {name} of POST /build/prune"
-            )));
-        }
-    }
-    let filters = Filters::parse(
-        &query,
-        &["until", "id", "type", "description", "inuse", "shared", "private"],
-    )?;
-    if filters != Filters::default() {
-        return Err(ApiError::unavailable("filters of POST /build/prune"));
-    }
-    engine
-        .blocking(|engine| {
-            let report = engine.collect(&GcOptions {
-                cache: true,
-                ..GcOptions::default()
-            })?;
-            let caches_deleted = Some(report.cache_deleted).filter(|deleted| !deleted.is_empty());
-            Ok(json(
-                StatusCode::OK,
-                &PruneBuildReport {
-                    caches_deleted,
-                    space_reclaimed: report.freed_bytes,
-                },
-            ))
-        })
-        .await
 }
 
 /// Where the context comes from.
@@ -296,6 +258,9 @@ fn run(
     match build::build(store, engine.exec_root(), &request, &services, &send, cancelled) {
         Ok(built) => {
             output.finished(&built);
+            if built.cached < built.steps {
+                engine.trim_build_cache();
+            }
             Ok(())
         }
         Err(Error::Run {

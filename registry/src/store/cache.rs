@@ -10,7 +10,7 @@ use super::repos::stored_digest;
 use super::types::CacheRecord;
 use crate::digest::DiffId;
 
-/// The time of last use is not written more often than this.
+/// Uses are not written more often than this, in seconds.
 const USED_GRANULARITY: i64 = 60;
 
 impl Store {
@@ -51,7 +51,7 @@ impl Store {
         }
         if now() - used_at >= USED_GRANULARITY {
             self.inner.index.write(Durability::Normal, |tx| {
-                tx.prepare_cached("UPDATE cache SET used_at = ?2 WHERE key = ?1")?
+                tx.prepare_cached("UPDATE cache SET used_at = ?2, uses = uses + 1 WHERE key = ?1")?
                     .execute((key, now()))?;
                 Ok(())
             })?;

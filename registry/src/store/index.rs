@@ -1,6 +1,6 @@
 //! The SQLite index: schema, connections, transactions.
 //!
-//! Tables (schema version 1, in `PRAGMA user_version`):
+//! Tables (schema version 2, in `PRAGMA user_version`; an index of version 1 gets what it lacks when it is opened):
 //! - `repos(id, name)`: id 0 with the empty name stands for "no repository" (unnamed images).
 //! - `manifests(digest, media_type, size, kind, subject, stored_at)`: one row per manifest or index in `blobs/`.
 //! - `edges(manifest, role, target, pos, present)`: what a manifest names; `present` if it was there when it was stored.
@@ -9,7 +9,7 @@
 //! - `tags(repo, tag, digest)`.
 //! - `fresh(kind, digest, at)`: blobs and layers that nothing refers to yet; they live for [`FRESH_SECONDS`], and unless they
 //!   are uploads only while the handle that made them lives (`lease_items` of kind `fresh`).
-//! - `cache(key, description, value, created_at, used_at)`, `cache_layers(key, pos, diff_id)`.
+//! - `cache(key, description, value, created_at, used_at, uses)`, `cache_layers(key, pos, diff_id)`; `uses` since version 2.
 //! - `leases(id, named)`, `lease_items(lease, kind, target)`.
 
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ pub(super) const FRESH_SECONDS: i64 = 3600;
 /// the index reads all of it.
 const LOG_PAGES: i64 = 256;
 
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 const SCHEMA: &str = "
 CREATE TABLE repos(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 INSERT INTO repos(id, name) VALUES (0, '');
@@ -55,6 +55,11 @@ CREATE TABLE lease_items(lease TEXT NOT NULL, kind TEXT NOT NULL, target TEXT NO
   PRIMARY KEY(lease, kind, target)) WITHOUT ROWID;
 PRAGMA user_version = 1;
 ";
+/// `MIGRATIONS[n]` leads from version `n + 1` to the next one.
+const MIGRATIONS: [&str; 1] = ["
+ALTER TABLE cache ADD COLUMN uses INTEGER NOT NULL DEFAULT 0;
+PRAGMA user_version = 2;
+"];
 
 /// How sure a commit must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +108,7 @@ impl Index {
                 Connect::Version(found) => Error::Format {
                     root: self.path.clone(),
                     found: format!("index schema {found}"),
-                    expected: "index schema 1",
+                    expected: "index schema 2",
                 },
             }),
         }
@@ -225,11 +230,17 @@ fn connect(path: &Path) -> Result<Connection, Connect> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version == 0 {
         set_wal(&connection)?;
+    }
+    if (0..SCHEMA_VERSION).contains(&version) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Another process may have been first.
         let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if version == 0 {
             transaction.execute_batch(SCHEMA)?;
+        }
+        let done = usize::try_from(version.max(1) - 1).unwrap_or(MIGRATIONS.len());
+        for migration in MIGRATIONS.iter().skip(done) {
+            transaction.execute_batch(migration)?;
         }
         transaction.commit()?;
     } else if version != SCHEMA_VERSION {

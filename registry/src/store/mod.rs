@@ -65,6 +65,7 @@
 mod adopt;
 mod blobs;
 mod cache;
+mod cache_usage;
 mod check;
 mod error;
 mod gc;
@@ -91,6 +92,8 @@ pub use handle::Store;
 pub use ingest::Ingest;
 pub use lease::Lease;
 pub use snapshot::Snapshot;
-pub use types::{Backing, BlobInfo, CacheRecord, GcOptions, GcReport, Image, Layer, StoredManifest, Usage};
+pub use types::{
+    Backing, BlobInfo, CacheEntry, CacheRecord, GcOptions, GcReport, Image, Layer, StoredManifest, Usage,
+};
 pub use unpack::UnpackLimits;
 pub use usage::disk_usage;

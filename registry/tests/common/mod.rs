@@ -79,7 +79,6 @@ pub fn config(diff_ids: &[DiffId]) -> ImageConfig {
             diff_ids: diff_ids.to_vec(),
         },
         history: Vec::new(),
-    },
         inline_cache: None,
     }
 
