@@ -10,6 +10,7 @@ mod cache;
 mod cases;
 mod failures;
 mod files;
+mod prune;
 mod remote_cache;
 mod world;
 
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         cache::TESTS,
         failures::TESTS,
         remote_cache::TESTS,
+        prune::TESTS,
     ]
     .concat();
     let trials = tests.into_iter().map(|(name, test)| {

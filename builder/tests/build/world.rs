@@ -203,6 +203,20 @@ impl World {
         }
     }
 
+    /// Runs and passes every event on at once.
+    pub(crate) fn run_telling(
+        &self,
+        request: &Request,
+        sink: &(dyn Fn(Event) + Sync),
+    ) -> Result<Built, Error> {
+        let services = Services {
+            bases: self,
+            registries: &NoRegistries,
+        };
+        let never = AtomicBool::new(false);
+        build(&self.store, &self.exec_root(), request, &services, sink, &never)
+    }
+
     /// Builds and expects an image.
     pub(crate) fn build(&self, dockerfile: &str) -> (Image, Outcome) {
         self.build_request(&self.request(dockerfile))

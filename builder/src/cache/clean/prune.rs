@@ -176,7 +176,7 @@ mod tests {
         };
         check(until, &["old", "mount"]);
         check(limits(100, 0), &["old"]);
-        check(limits(0, 60), &["old", "mount"]);
+        check(limits(0, 61), &["old", "mount"]);
         check(limits(0, 600), &[]);
         check(filter("type", "exec.cachemount"), &["mount"]);
         check(filter("id", "ne"), &["new"]);

@@ -3,17 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use cooper_registry::digest::DiffId;
+use cooper_registry::digest::{DiffId, Digest};
 use cooper_registry::oci::{Descriptor, media_type};
 use cooper_registry::reference::ImageRef;
 use cooper_registry::store::{Lease, Store};
 
 use super::compress::layer_blob;
-use super::format::{Contents, Entry, MAX_VALUE, StoredLayer, is_step_key, title_of};
+use super::format::{Contents, Entry, MAX_VALUE, StoredLayer, StoredMount, is_step_key, title_of};
 use super::import::RemoteCache;
 use super::layout::Writer;
+use super::mounts;
 use super::place::{Found, Place};
 use crate::build::{CacheExport, CacheMode, Error, Event, Registries};
+use crate::mounts::CacheMounts;
 
 /// How often a registry is written to before an export gives up against other writers.
 const ATTEMPTS: usize = 8;
@@ -32,7 +34,7 @@ pub(crate) struct Exported {
 impl RemoteCache<'_> {
     /// The records that this build used; `result`: only those of these layers.
     pub(crate) fn records(&self, result: Option<&BTreeSet<DiffId>>) -> Result<Vec<Exported>, Error> {
-        let day = jiff::Timestamp::now().as_second().div_euclid(24 * 3600);
+        let day = today();
         let mut records = Vec::new();
         for (key, diff_id) in self.used() {
             if !is_step_key(&key) || result.is_some_and(|result| !result.contains(&diff_id)) {
@@ -123,13 +125,18 @@ fn export_one(
             writer.put(remote.store, &[config])?;
             let descriptor = Descriptor::new(
                 media_type::OCI_MANIFEST,
-                cooper_registry::digest::Digest::sha256(&manifest),
+                Digest::sha256(&manifest),
                 manifest.len() as u64,
             );
             writer.publish(tag, &descriptor, &manifest)
         }
         Place::Registry { name, registries } => job.push(place, name, *registries),
     }
+}
+
+/// Days since 1970.
+fn today() -> i64 {
+    jiff::Timestamp::now().as_second().div_euclid(24 * 3600)
 }
 
 struct Job<'a> {
@@ -159,8 +166,7 @@ impl Job<'_> {
         };
         let own = self.own(&there, made)?;
         let before = there.clone();
-        let day = jiff::Timestamp::now().as_second().div_euclid(24 * 3600);
-        there.merge(&own, day);
+        there.merge(&own, today());
         Ok((there != before).then_some((there, own)))
     }
 
@@ -181,7 +187,41 @@ impl Job<'_> {
             own.layers.insert(diff_id.clone(), layer);
             own.records.insert(record.key.clone(), record.entry.clone());
         }
+        if self.wanted.mounts {
+            self.take_mounts(there, &mut own)?;
+        }
         Ok(own)
+    }
+
+    /// Adds the contents of the build's cache mounts. One that is in use by others is left out.
+    fn take_mounts(&self, there: &Contents, own: &mut Contents) -> Result<(), String> {
+        let text = |error: Error| error.to_string();
+        let known: BTreeSet<&Digest> = there
+            .mounts
+            .values()
+            .flat_map(|mount| &mount.packs)
+            .map(|pack| &pack.digest)
+            .collect();
+        let mounts = CacheMounts::open(self.store()).map_err(text)?;
+        for identity in self.remote.mounts() {
+            let Some(mount) = mounts.read(&identity.key()).map_err(text)? else {
+                continue;
+            };
+            match mounts::take(self.store(), self.lease, &mount, &|pack| known.contains(pack)) {
+                Ok(taken) => {
+                    let stored = StoredMount {
+                        day: today(),
+                        index: taken.index,
+                        packs: taken.packs,
+                    };
+                    own.mounts.insert(mounts::name_of(&identity), stored);
+                }
+                Err(error) => (self.remote.events)(Event::Warning {
+                    text: format!("cache mount {:?} was not exported: {error}", identity.id),
+                }),
+            }
+        }
+        Ok(())
     }
 
     fn compress(&self, diff_id: &DiffId) -> Result<StoredLayer, String> {
@@ -235,7 +275,7 @@ impl Job<'_> {
     fn put(&self, name: &ImageRef, registries: &dyn Registries, contents: &Contents) -> Result<(), String> {
         let text = |error: cooper_registry::store::Error| error.to_string();
         let (_, _, bytes) = self.document(contents)?;
-        let digest = cooper_registry::digest::Digest::sha256(&bytes);
+        let digest = Digest::sha256(&bytes);
         self.lease.manifest(&digest).map_err(text)?;
         let store = self.store();
         let known = store.manifest(&name.repo, &digest).map_err(text)?.is_some();

@@ -1,17 +1,20 @@
 //! The caches that a build may look into, and what it took from caches of any kind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use cooper_registry::digest::DiffId;
+use cooper_registry::oci::Descriptor;
 use cooper_registry::store::{Layer, Lease, Store};
 
-use super::format::{Contents, Entry, StoredMount};
+use super::format::{Contents, Entry};
+use super::mounts;
 use super::place::{Found as FoundAt, Place};
 use crate::build::{Error, Event, Request, Services};
 use crate::cache::record::{Found, Record, look_up_name};
 use crate::exec::Events;
+use crate::mounts::{CacheMounts, MountIdentity};
 
 /// Layers fetched at once.
 const DOWNLOADS: usize = 4;
@@ -36,6 +39,7 @@ pub(crate) struct RemoteCache<'a> {
     pending: Mutex<BTreeMap<DiffId, usize>>,
     /// Keys of all steps with their layers.
     used: Mutex<BTreeMap<String, DiffId>>,
+    mounts: Mutex<BTreeSet<MountIdentity>>,
     /// One set of layers is fetched at a time; its layers side by side.
     fetching: Mutex<()>,
 }
@@ -97,6 +101,7 @@ impl<'a> RemoteCache<'a> {
             imports,
             pending: Mutex::default(),
             used: Mutex::default(),
+            mounts: Mutex::default(),
             fetching: Mutex::default(),
         }
     }
@@ -157,12 +162,46 @@ impl<'a> RemoteCache<'a> {
         found.cloned()
     }
 
-    /// The stored contents of a cache mount, and the place that has them.
-    #[expect(dead_code, reason = "used once RUN has cache mounts")]
-    pub(crate) fn mount(&self, id: &str) -> Option<&StoredMount> {
-        self.imports
-            .iter()
-            .find_map(|import| import.contents.mounts.get(id))
+    /// Notes that a RUN of this build has this cache mount, so that an export with `mounts=true` takes it along.
+    #[cfg_attr(not(test), expect(dead_code, reason = "called by RUN with its cache mounts"))]
+    pub(crate) fn note_mount(&self, identity: &MountIdentity) {
+        lock(&self.mounts).insert(identity.clone());
+    }
+
+    pub(super) fn mounts(&self) -> BTreeSet<MountIdentity> {
+        lock(&self.mounts).clone()
+    }
+
+    /// Fills a cache mount that does not exist here with what the caches have of it. One that exists stays as it is; a
+    /// failure costs a warning. Goes before the mount is acquired.
+    #[cfg_attr(not(test), expect(dead_code, reason = "called by RUN with its cache mounts"))]
+    pub(crate) fn restore_mount(&self, lease: &Lease, identity: &MountIdentity) {
+        let name = mounts::name_of(identity);
+        for import in &self.imports {
+            let Some(stored) = import.contents.mounts.get(&name) else {
+                continue;
+            };
+            let restored = || -> Result<(), String> {
+                let text = |error: Error| error.to_string();
+                let all = CacheMounts::open(self.store).map_err(text)?;
+                let Some(writer) = all.write(identity).map_err(text)? else {
+                    return Ok(());
+                };
+                let fetch = |blob: &Descriptor| import.place.fetch(self.store, lease, blob);
+                mounts::restore(self.store, &stored.index, &stored.packs, &writer.data(), &fetch)?;
+                writer.commit().map(drop).map_err(text)
+            };
+            match restored() {
+                Ok(()) => return,
+                Err(error) => (self.events)(Event::Warning {
+                    text: format!(
+                        "cache mount {:?} of {} is not used: {error}",
+                        identity.id,
+                        import.place.label()
+                    ),
+                }),
+            }
+        }
     }
 
     /// Brings those of `layers` into the store that are only promised so far.

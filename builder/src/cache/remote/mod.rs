@@ -41,6 +41,7 @@ mod format;
 mod import;
 mod inline;
 mod layout;
+mod mounts;
 mod place;
 
 pub(crate) use export::export;
