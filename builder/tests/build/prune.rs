@@ -54,8 +54,9 @@ fn prune_all() {
     };
     let (run, copied) = (find("RUN cat"), find("COPY --from"));
     assert!(!run.shared && copied.shared && !run.in_use && run.bytes > 1 << 20);
-    assert_eq!(copied.parents, [run.id.clone()]);
-    assert!(items.iter().any(|item| item.kind == CacheKind::SourceLocal));
+    // One of the two keys under which it is known names the stage that it copies from.
+    let from_run = items.iter().filter(|item| item.parents == [run.id.clone()]);
+    assert!(from_run.count() == 1);
     let pruned = prune(
         &world,
         &Prune {
@@ -101,10 +102,11 @@ fn prune_shared() {
 
 fn prune_limits() {
     let world = World::new();
-    for i in 0..4 {
-        world.build(&format!("FROM busybox AS x{i}\nRUN cat /bin/busybox > /b; echo {i} >> /b\nFROM scratch\nCOPY --from=x{i} /b /b\nFROM scratch\n"));
+    for i in 0..6 {
+        world.build(&format!(
+            "FROM busybox AS x\nRUN cat /bin/busybox > /b; echo {i} >> /b\nFROM busybox\nCOPY --from=x /etc/passwd /x{i}\n"
+        ));
     }
-    world.build("FROM busybox AS a\nRUN cat /bin/busybox > /b; echo a >> /b\nFROM busybox\nCOPY --from=a /etc/passwd /x\n");
     let bytes = |world: &World| -> u64 {
         let items = cache::items(&world.store).unwrap();
         items
