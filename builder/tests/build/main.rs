@@ -8,6 +8,7 @@
 
 mod cache;
 mod cases;
+mod crashes;
 mod failures;
 mod files;
 mod prune;
@@ -22,6 +23,9 @@ use libtest_mimic::{Arguments, Trial};
 fn main() -> ExitCode {
     if std::env::args_os().next().unwrap_or_default() == supervisor::ARGV0 {
         return ExitCode::from(u8::try_from(supervisor::main()).unwrap_or(1));
+    }
+    if crashes::child() {
+        return ExitCode::SUCCESS;
     }
     let mut args = Arguments::from_args();
     args.test_threads.get_or_insert(4);
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         failures::TESTS,
         remote_cache::TESTS,
         prune::TESTS,
+        crashes::TESTS,
     ]
     .concat();
     let trials = tests.into_iter().map(|(name, test)| {

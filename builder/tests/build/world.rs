@@ -40,7 +40,7 @@ impl BaseImages for World {
 }
 
 /// A machine without a network.
-struct NoRegistries;
+pub(crate) struct NoRegistries;
 
 impl Registries for NoRegistries {
     fn manifest(&self, name: &ImageRef) -> Result<Option<(Descriptor, Vec<u8>)>, String> {

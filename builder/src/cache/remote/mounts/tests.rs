@@ -281,10 +281,12 @@ fn unchanged_is_not_read() {
     let cache = dir.path().join("cache");
     let a = Machine::new(&cache);
     a.fill(&|root| {
+        let mut content = noise(1, 104_857);
         for i in 0..mib * 10 {
             let parent = root.join((i / 100).to_string());
             fs::create_dir_all(&parent).unwrap();
-            fs::write(parent.join(i.to_string()), noise(i, 104_857)).unwrap();
+            content[..8].copy_from_slice(&i.to_le_bytes());
+            fs::write(parent.join(i.to_string()), &content).unwrap();
         }
     });
     // Until the files' times are old enough to be believed.
