@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cooper_registry::digest::{Algorithm, Digest, Hasher};
 use cooper_registry::oci::Descriptor;
 use cooper_registry::store::{Lease, Store};
-use rustix::fs::{FileType, Stat};
+use rustix::fs::{AtFlags, FileType, Stat, statat};
 use serde::{Deserialize, Serialize};
 
 use super::super::compress::compressed;
@@ -123,15 +123,19 @@ fn walk(root: &RootHandle) -> Result<(Vec<Entry>, Vec<Found>), String> {
     let mut entries = Vec::new();
     let mut found = Vec::new();
     let mut links: HashMap<(u64, u64), usize> = HashMap::new();
-    let mut stack = vec![PathBuf::new()];
-    while let Some(path) = stack.pop() {
+    let top = root.stat(Path::new("")).map_err(reason)?;
+    let mut stack = vec![(PathBuf::new(), top)];
+    while let Some((path, stat)) = stack.pop() {
         let at = |errno| format!("/{}: {}", path.display(), reason(errno));
-        let stat = root.stat(&path).map_err(at)?;
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
                 // Popped in order of their names.
                 let names = root.list(&path).map_err(at)?;
-                stack.extend(names.into_iter().rev().map(|name| path.join(name)));
+                let dir = root.open_dir(&path).map_err(at)?;
+                for name in names.into_iter().rev() {
+                    let stat = statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(at)?;
+                    stack.push((path.join(name), stat));
+                }
                 Kind::Dir
             }
             FileType::RegularFile => {
