@@ -4,13 +4,13 @@
 //! `cooper_runner`.
 
 pub mod build;
+pub mod cache;
 pub mod call;
 pub mod context;
 pub mod dockerfile;
 pub mod ignore;
 pub mod mounts;
 
-mod cache;
 mod exec;
 mod fetch;
 mod plan;

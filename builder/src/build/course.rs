@@ -18,6 +18,10 @@ pub(super) struct Course<'a> {
     checks: Checks<'a>,
     journal: &'a Journal,
     warned: bool,
+    /// All steps so far.
+    given: Vec<Arc<Step>>,
+    /// All of them are asked for again.
+    again: bool,
 }
 
 impl<'a> Course<'a> {
@@ -34,9 +38,21 @@ impl<'a> Course<'a> {
             checks,
             journal,
             warned: false,
+            given: Vec::new(),
+            again: false,
         };
         course.tell();
         course
+    }
+
+    /// The plan is executed once more from its beginning.
+    pub(super) fn again(&mut self) {
+        self.again = true;
+    }
+
+    /// The steps whose results the images are, as far as they are known.
+    pub(super) fn results(&self) -> impl Iterator<Item = usize> {
+        self.planner.results()
     }
 
     /// Number of steps, and the finished images but for their layers.
@@ -90,7 +106,12 @@ impl Feed for Course<'_> {
             }
         }
         self.warn()?;
-        Ok(steps)
+        self.given.extend(steps.iter().cloned());
+        Ok(if std::mem::take(&mut self.again) {
+            self.given.clone()
+        } else {
+            steps
+        })
     }
 
     fn found(&mut self, id: usize, image: &Arc<Image>) {

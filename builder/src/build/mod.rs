@@ -22,7 +22,7 @@ pub use options::{
 };
 pub use request::{Built, BuiltImage, Context, Entitlement, Event, NamedContext, Request, StepInfo, Target};
 pub use run::build;
-pub use services::{BaseImages, Secrets, Services, Web, WebRequest, WebResponse};
+pub use services::{BaseImages, Registries, Secrets, Services, Web, WebRequest, WebResponse};
 pub use verify::{Difference, Verification, verify};
 
 pub use crate::cache::{Cause, FileChange, render_causes};

@@ -1,10 +1,16 @@
 //! From executed steps to images in the store.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cooper_registry::digest::DiffId;
 use cooper_registry::oci::{ImageConfig, Platform};
 use cooper_registry::store::Store;
 
 use super::error::Error;
+use super::options::CacheLocation;
 use super::request::{BuiltImage, Request};
+use crate::cache::{RemoteCache, embed};
 use crate::exec::{Outcome, RootFs, finish_image};
 use crate::plan::{Planned, is_multi_platform};
 
@@ -14,6 +20,7 @@ pub(super) fn put(
     request: &Request,
     planned: &[Planned],
     outcome: &Outcome,
+    remote: &RemoteCache<'_>,
 ) -> Result<Vec<BuiltImage>, Error> {
     let mut built = Vec::new();
     for (number, target) in request.targets.iter().enumerate() {
@@ -22,7 +29,7 @@ pub(super) fn put(
         if is_multi_platform(request) {
             let mut images = Vec::new();
             for planned in wanted {
-                let (config, rootfs) = config(request, planned, outcome)?;
+                let (config, rootfs) = config(request, planned, outcome, remote)?;
                 let image = store.put_image(&config, &descriptors(&rootfs), &[])?;
                 images.push((image, platform(&config)));
             }
@@ -30,7 +37,7 @@ pub(super) fn put(
             built.push(BuiltImage { image, names });
         } else {
             for planned in wanted {
-                let (config, rootfs) = config(request, planned, outcome)?;
+                let (config, rootfs) = config(request, planned, outcome, remote)?;
                 let image = store.put_image(&config, &descriptors(&rootfs), &names)?;
                 built.push(BuiltImage {
                     image,
@@ -42,23 +49,35 @@ pub(super) fn put(
     Ok(built)
 }
 
+/// The layers of all images.
+pub(super) fn layers(planned: &[Planned], outcome: &Outcome) -> BTreeSet<DiffId> {
+    let all = planned.iter().filter_map(|planned| rootfs(planned, outcome));
+    let layers = all.flat_map(|rootfs| &rootfs.layers);
+    layers.map(|layer| layer.diff_id.clone()).collect()
+}
+
+fn rootfs<'a>(planned: &Planned, outcome: &'a Outcome) -> Option<&'a Arc<RootFs>> {
+    outcome.results.get(&planned.state.rootfs?)
+}
+
 fn config(
     request: &Request,
     planned: &Planned,
     outcome: &Outcome,
-) -> Result<(ImageConfig, std::sync::Arc<RootFs>), Error> {
-    let rootfs = planned
-        .state
-        .rootfs
-        .and_then(|step| outcome.results.get(&step))
-        .cloned()
-        .unwrap_or_default();
+    remote: &RemoteCache<'_>,
+) -> Result<(ImageConfig, Arc<RootFs>), Error> {
+    let rootfs = rootfs(planned, outcome).cloned().unwrap_or_default();
     let created = |step: usize| outcome.results.get(&step)?.layers.last()?.created.clone();
     let mut config = finish_image(&planned.state, &rootfs, &created, request)?;
     set_platform(
         &mut config,
         (!request.platforms.is_empty()).then_some(&planned.platform),
     );
+    let inline = |location: &CacheLocation| matches!(location, CacheLocation::Inline);
+    if request.cache_to.iter().any(|to| inline(&to.location)) {
+        let layers = rootfs.layers.iter().map(|layer| layer.diff_id.clone()).collect();
+        embed(&mut config, &remote.records(Some(&layers))?);
+    }
     Ok((config, rootfs))
 }
 

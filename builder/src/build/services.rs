@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use cooper_registry::oci::Platform;
+use cooper_registry::digest::Digest;
+use cooper_registry::oci::{Descriptor, Platform};
 use cooper_registry::reference::ImageRef;
 use cooper_registry::store::Image;
 
@@ -91,6 +92,33 @@ pub trait Web: Sync {
     ) -> Result<(), String>;
 }
 
+/// Other registries, with the build's credentials.
+pub trait Registries: Sync {
+    /// The manifest or index that `name` points to, byte-exact; none if there is none. Nothing is stored.
+    ///
+    /// # Errors
+    /// Why it could not be fetched, for people.
+    fn manifest(&self, name: &ImageRef) -> Result<Option<(Descriptor, Vec<u8>)>, String>;
+
+    /// Fetches a blob of `name`'s repository into the store, verified; nothing happens if it is there.
+    ///
+    /// # Errors
+    /// Why it could not be fetched, for people.
+    fn blob(&self, name: &ImageRef, descriptor: &Descriptor) -> Result<(), String>;
+
+    /// Pushes a manifest that the store has in `name`'s repository, with what it names, and gives it `name`'s tag there.
+    /// Blobs that the store lacks must be there already.
+    ///
+    /// # Errors
+    /// Why it could not be pushed, for people.
+    fn push(
+        &self,
+        name: &ImageRef,
+        manifest: &Digest,
+        progress: &(dyn Fn(String) + Sync),
+    ) -> Result<(), String>;
+}
+
 /// Everything that a build asks of its engine.
 #[derive(Clone, Copy)]
 pub struct Services<'a> {
@@ -100,6 +128,8 @@ pub struct Services<'a> {
     pub secrets: &'a dyn Secrets,
     /// Where ADD finds URLs.
     pub web: &'a dyn Web,
+    /// Where caches and images are fetched from and pushed to.
+    pub registries: &'a dyn Registries,
 }
 
 impl std::fmt::Debug for Services<'_> {

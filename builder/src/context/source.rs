@@ -169,12 +169,13 @@ fn read(root: &RootHandle, path: &Path, limit: u64) -> Result<Vec<u8>, Errno> {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
-    use cooper_registry::oci::Platform;
+    use cooper_registry::digest::Digest;
+    use cooper_registry::oci::{Descriptor, Platform};
     use cooper_registry::reference::ImageRef;
     use cooper_registry::store::{Image, Store};
 
     use super::*;
-    use crate::build::{BaseImages, Secrets, Services, Web, WebRequest, WebResponse};
+    use crate::build::{BaseImages, Registries, Secrets, Services, Web, WebRequest, WebResponse};
 
     /// An engine that has nothing.
     struct Nothing;
@@ -206,6 +207,20 @@ mod tests {
         }
     }
 
+    impl Registries for Nothing {
+        fn manifest(&self, _: &ImageRef) -> Result<Option<(Descriptor, Vec<u8>)>, String> {
+            Err("no network".to_owned())
+        }
+
+        fn blob(&self, _: &ImageRef, _: &Descriptor) -> Result<(), String> {
+            Err("no network".to_owned())
+        }
+
+        fn push(&self, _: &ImageRef, _: &Digest, _: &(dyn Fn(String) + Sync)) -> Result<(), String> {
+            Err("no network".to_owned())
+        }
+    }
+
     /// A named directory has its own `.dockerignore`, and not the Dockerfile's.
     #[test]
     fn named_contexts() {
@@ -215,6 +230,7 @@ mod tests {
             bases: &Nothing,
             secrets: &Nothing,
             web: &Nothing,
+            registries: &Nothing,
         };
         let lease = store.lease().unwrap();
         let fetcher = Fetcher {

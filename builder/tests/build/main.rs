@@ -13,6 +13,7 @@ mod cache_mounts;
 mod calls;
 mod cases;
 mod copy_flags;
+mod crashes;
 mod debug;
 mod explain;
 mod failures;
@@ -23,6 +24,8 @@ mod mounts;
 mod named;
 mod onbuild;
 mod platforms;
+mod prune;
+mod remote_cache;
 mod repeat;
 mod run_flags;
 mod secrets;
@@ -41,6 +44,9 @@ fn main() -> ExitCode {
     }
     if let Some(code) = flight::child() {
         return code;
+    }
+    if crashes::child() {
+        return ExitCode::SUCCESS;
     }
     let mut args = Arguments::from_args();
     args.test_threads.get_or_insert(4);
@@ -74,6 +80,9 @@ fn main() -> ExitCode {
         run_flags::TESTS,
         secrets::TESTS,
         debug::TESTS,
+        remote_cache::TESTS,
+        prune::TESTS,
+        crashes::TESTS,
     ]
     .concat();
     let trials = tests.into_iter().map(|(name, test)| {

@@ -12,11 +12,11 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use cooper_builder::build::{
-    BaseImages, Built, Context, Error, Event, Request, Secrets, Services, StepInfo, Web, WebRequest,
-    WebResponse, build,
+    BaseImages, Built, Context, Error, Event, Registries, Request, Secrets, Services, StepInfo, Web,
+    WebRequest, WebResponse, build,
 };
 use cooper_registry::digest::Digest;
-use cooper_registry::oci::{History, ImageConfig, Platform, RootFs, RunConfig};
+use cooper_registry::oci::{Descriptor, History, ImageConfig, Platform, RootFs, RunConfig};
 use cooper_registry::reference::ImageRef;
 use cooper_registry::store::{Image, Store};
 
@@ -148,6 +148,23 @@ impl Web for World {
     }
 }
 
+/// A machine without a network.
+pub(crate) struct NoRegistries;
+
+impl Registries for NoRegistries {
+    fn manifest(&self, name: &ImageRef) -> Result<Option<(Descriptor, Vec<u8>)>, String> {
+        Err(format!("{name}: no network"))
+    }
+
+    fn blob(&self, name: &ImageRef, _: &Descriptor) -> Result<(), String> {
+        Err(format!("{name}: no network"))
+    }
+
+    fn push(&self, name: &ImageRef, _: &Digest, _: &(dyn Fn(String) + Sync)) -> Result<(), String> {
+        Err(format!("{name}: no network"))
+    }
+}
+
 /// The busybox tree as a tar, made once for all tests.
 fn busybox() -> &'static [u8] {
     static TAR: OnceLock<Vec<u8>> = OnceLock::new();
@@ -251,6 +268,7 @@ impl World {
                 created_by: "made by the test".to_owned(),
                 ..History::default()
             }],
+            inline_cache: None,
         };
         let descriptor = self.store.layer_descriptor(&layer);
         self.store
@@ -287,10 +305,15 @@ impl World {
 
     /// The engine that this world is.
     pub(crate) fn services(&self) -> Services<'_> {
+        self.services_with(&NoRegistries)
+    }
+
+    fn services_with<'a>(&'a self, registries: &'a dyn Registries) -> Services<'a> {
         Services {
             bases: self,
             secrets: self,
             web: self,
+            registries,
         }
     }
 
@@ -305,12 +328,32 @@ impl World {
         cancelled: &AtomicBool,
         watch: &(dyn Fn(&Event) + Sync),
     ) -> Outcome {
+        self.run_whole(request, cancelled, watch, &NoRegistries)
+    }
+
+    /// Runs with other registries than none.
+    pub(crate) fn run_with(
+        &self,
+        request: &Request,
+        cancelled: &AtomicBool,
+        registries: &dyn Registries,
+    ) -> Outcome {
+        self.run_whole(request, cancelled, &|_| {}, registries)
+    }
+
+    fn run_whole(
+        &self,
+        request: &Request,
+        cancelled: &AtomicBool,
+        watch: &(dyn Fn(&Event) + Sync),
+        registries: &dyn Registries,
+    ) -> Outcome {
         let events = Mutex::new(Vec::new());
         let sink = |event: Event| {
             watch(&event);
             events.lock().unwrap().push(event);
         };
-        let services = self.services();
+        let services = self.services_with(registries);
         let result = build(
             &self.store,
             &self.exec_root(),
@@ -323,6 +366,17 @@ impl World {
             result,
             events: events.into_inner().unwrap(),
         }
+    }
+
+    /// Runs and passes every event on at once.
+    pub(crate) fn run_telling(
+        &self,
+        request: &Request,
+        sink: &(dyn Fn(Event) + Sync),
+    ) -> Result<Built, Error> {
+        let services = self.services();
+        let never = AtomicBool::new(false);
+        build(&self.store, &self.exec_root(), request, &services, sink, &never)
     }
 
     /// Builds and expects an image.

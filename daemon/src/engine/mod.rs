@@ -1,10 +1,14 @@
 //! The engine as a library: the store, the containers and what this crate keeps about them.
 
 mod bases;
+mod builder_gc;
+#[cfg(test)]
+mod cache_tests;
 mod containers;
 mod events;
 mod metadata;
 mod open;
+mod registries;
 mod restore;
 mod secrets;
 mod usage;
@@ -15,6 +19,7 @@ pub(crate) use containers::is_running;
 pub(crate) use events::attributes;
 pub(crate) use metadata::{METADATA_FILE, Metadata};
 pub use open::{Engine, EngineConfig, EngineError};
+pub(crate) use registries::ClientRegistries;
 pub(crate) use secrets::GivenSecrets;
 pub(crate) use usage::disk_bytes;
 pub(crate) use web::EngineWeb;

@@ -25,7 +25,7 @@ impl Engine {
             match containers.start(&metadata.id) {
                 Ok(()) => tracing::info!(id = metadata.id, "started again by its restart policy"),
                 Err(error) => {
-                    tracing::warn!(id = metadata.id, %error, "a container could not be started again")
+                    tracing::warn!(id = metadata.id, %error, "a container could not be started again");
                 }
             }
         }

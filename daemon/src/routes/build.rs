@@ -5,6 +5,7 @@
 //! with `cooper-dockerfile=1` the body is then the Dockerfile, which need not be in that directory;
 //! `cooper-epoch=<unix seconds>` is SOURCE_DATE_EPOCH; `cooper-parallelism=<n>` limits the steps that run at once.
 
+mod prune;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -15,23 +16,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::routing::post;
 use cooper_builder::build::{self, Context, Error, Services, Target};
 use cooper_builder::context::{UnpackLimits, untar};
 use cooper_registry::reference::ImageRef;
-use cooper_registry::store::GcOptions;
 use cooper_runner::spec::NetworkMode;
 
-use crate::api::{ErrorDetail, Message, PruneBuildReport};
-use crate::engine::{Engine, EngineWeb, GivenSecrets, PullingBases};
-use crate::error::{ApiError, ApiResult, json};
+use crate::api::{ErrorDetail, Message};
+use crate::engine::{ClientRegistries, Engine, EngineWeb, GivenSecrets, PullingBases};
+use crate::error::{ApiError, ApiResult};
 use crate::http::auth::registry_config;
 use crate::http::body::BodyReader;
 use crate::http::door::Origin;
-use crate::http::filters::Filters;
 use crate::http::lines::Lines;
 use crate::http::query::Query;
+
+pub(super) use prune::du_filters;
 
 /// A Dockerfile sent without a context is at most this large.
 const DOCKERFILE: &str = "Dockerfile";
@@ -41,50 +41,12 @@ const MAX_DOCKERFILE: usize = 4 << 20;
 pub(super) fn routes() -> Router<Engine> {
     Router::new()
         .route("/build", post(build_image))
-        .route("/build/prune", post(prune))
+        .route("/build/prune", post(prune::prune))
         .route("/build/cancel", post(cancel))
 }
 
 async fn cancel() -> ApiError {
     ApiError::unavailable("cancelling a build by id (closing the connection cancels it)")
-}
-
-async fn prune(State(engine): State<Engine>, query: Query) -> ApiResult {
-    for name in [
-        "keep-storage",
-        "reserved-space",
-        "max-used-space",
-        "min-free-space",
-    ] {
-        if query.non_empty(name).is_some_and(|value| value != "0") {
-            return Err(ApiError::unavailable(format!(
-                "parameter {name} of POST /build/prune"
-            )));
-        }
-    }
-    let filters = Filters::parse(
-        &query,
-        &["until", "id", "type", "description", "inuse", "shared", "private"],
-    )?;
-    if filters != Filters::default() {
-        return Err(ApiError::unavailable("filters of POST /build/prune"));
-    }
-    engine
-        .blocking(|engine| {
-            let report = engine.collect(&GcOptions {
-                cache: true,
-                ..GcOptions::default()
-            })?;
-            let caches_deleted = Some(report.cache_deleted).filter(|deleted| !deleted.is_empty());
-            Ok(json(
-                StatusCode::OK,
-                &PruneBuildReport {
-                    caches_deleted,
-                    space_reclaimed: report.freed_bytes,
-                },
-            ))
-        })
-        .await
 }
 
 /// Where the context comes from.
@@ -113,6 +75,14 @@ async fn build_image(State(engine): State<Engine>, query: Query, request: Reques
         credentials: registry_config(&headers),
         runtime: tokio::runtime::Handle::current(),
     };
+    let registries = ClientRegistries {
+        engine: engine.clone(),
+        credentials: bases.credentials.clone(),
+        runtime: bases.runtime.clone(),
+    };
+    let web = EngineWeb {
+        runtime: bases.runtime.clone(),
+    };
     let (events, quiet) = (query.flag("cooper-events"), query.flag("q"));
     let (lines, answer) = Lines::channel();
     let cancelled = Arc::new(AtomicBool::new(false));
@@ -122,7 +92,13 @@ async fn build_image(State(engine): State<Engine>, query: Query, request: Reques
     let work = async move {
         let run = move |engine: &Engine| {
             let output = stream::Output::new(lines, events, quiet, flag.clone());
-            run(engine, parsed, source, &bases, &output, &flag)
+            let services = Services {
+                bases: &bases,
+                secrets: &GivenSecrets::default(),
+                web: &web,
+                registries: &registries,
+            };
+            run(engine, parsed, source, services, &output, &flag)
         };
         if let Err(error) = engine.waiting(run).await {
             report.fail(error).await;
@@ -264,7 +240,7 @@ fn run(
     engine: &Engine,
     mut request: build::Request,
     source: Source,
-    bases: &PullingBases,
+    services: Services<'_>,
     output: &stream::Output,
     cancelled: &AtomicBool,
 ) -> ApiResult<()> {
@@ -284,17 +260,12 @@ fn run(
         }
     };
     let send = |event| output.event(event);
-    let web = EngineWeb {
-        runtime: bases.runtime.clone(),
-    };
-    let services = Services {
-        bases,
-        secrets: &GivenSecrets::default(),
-        web: &web,
-    };
     match build::build(store, engine.exec_root(), &request, &services, &send, cancelled) {
         Ok(built) => {
             output.finished(&built);
+            if built.cached < built.steps {
+                engine.trim_build_cache();
+            }
             Ok(())
         }
         Err(Error::Run {

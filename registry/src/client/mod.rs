@@ -14,6 +14,7 @@ mod document;
 mod download;
 mod endpoint;
 mod error;
+mod fetch;
 mod http;
 mod platform;
 mod progress;

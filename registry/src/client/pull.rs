@@ -30,7 +30,7 @@ pub struct Client {
     pub(super) store: Store,
     pub(super) config: Arc<ClientConfig>,
     pub(super) http: Http,
-    partial: Partial,
+    pub(super) partial: Partial,
 }
 
 impl Client {

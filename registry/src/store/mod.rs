@@ -67,8 +67,10 @@
 //! `archive/tar` writes it only where needed; times in whole seconds; no user names; hard links to the first path; no
 //! sockets; overlay deletions as `.wh.` entries; overlay's own attributes never.
 
+mod adopt;
 mod blobs;
 mod cache;
+mod cache_usage;
 mod check;
 pub(crate) mod confined;
 mod error;
@@ -101,7 +103,9 @@ pub use ingest::Ingest;
 pub use lease::Lease;
 pub use named_lock::NamedLock;
 pub use snapshot::Snapshot;
-pub use types::{Backing, BlobInfo, CacheRecord, GcOptions, GcReport, Image, Layer, StoredManifest, Usage};
+pub use types::{
+    Backing, BlobInfo, CacheEntry, CacheRecord, GcOptions, GcReport, Image, Layer, StoredManifest, Usage,
+};
 pub use unpack::UnpackLimits;
 pub use usage::disk_usage;
 pub use write::{Attributes, LayerWriter, Node};

@@ -178,7 +178,11 @@ impl Prepared {
                 Some(source) => source.copy_to(environment, path),
                 None => empty_cache(path, wanted.made),
             };
+            environment
+                .remote
+                .restore_mount(environment.lease, &wanted.identity);
             let cache = store.acquire(&wanted.identity, wanted.sharing, &fill, environment.stop)?;
+            environment.remote.note_mount(&wanted.identity);
             self.caches.insert(key, cache);
         }
         Ok(())
