@@ -4,6 +4,7 @@
 //! `cooper_runner`.
 
 pub mod build;
+pub mod cache;
 pub mod call;
 pub mod context;
 pub mod dockerfile;
@@ -11,7 +12,6 @@ pub mod export;
 pub mod ignore;
 pub mod mounts;
 
-mod cache;
 mod exec;
 mod fetch;
 mod plan;

@@ -181,6 +181,13 @@ pub struct ImageConfig {
     /// One entry per instruction.
     #[serde(default, deserialize_with = "null_to_default")]
     pub history: Vec<History>,
+    /// The builder's cache records for the image's layers (`--cache-to type=inline`).
+    #[serde(
+        rename = "dev.cooper.cache.v1",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub inline_cache: Option<serde_json::Value>,
 }
 
 /// The `config` object of an image config; Docker's `container.Config` as far as images carry it.

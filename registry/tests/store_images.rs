@@ -582,6 +582,7 @@ fn a_kill_at_any_point_leaves_a_sound_store() {
         unused_images: true,
         cache: true,
         dry_run: false,
+        ..GcOptions::default()
     };
     store.gc(&everything, &|_| false).unwrap();
     assert_eq!(

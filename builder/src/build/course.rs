@@ -19,8 +19,12 @@ pub(super) struct Course<'a> {
     checks: Checks<'a>,
     journal: &'a Journal,
     warned: bool,
+    /// All steps so far, by number.
     steps: BTreeMap<usize, Arc<Step>>,
     bases: BTreeMap<usize, Arc<Image>>,
+    /// All of them are asked for again, in the order in which they became known.
+    again: bool,
+    given: Vec<usize>,
 }
 
 /// A plan that was executed.
@@ -51,9 +55,21 @@ impl<'a> Course<'a> {
             warned: false,
             steps: BTreeMap::new(),
             bases: BTreeMap::new(),
+            again: false,
+            given: Vec::new(),
         };
         course.tell();
         course
+    }
+
+    /// The plan is executed once more from its beginning.
+    pub(super) fn again(&mut self) {
+        self.again = true;
+    }
+
+    /// The steps whose results the images are, as far as they are known.
+    pub(super) fn results(&self) -> impl Iterator<Item = usize> {
+        self.planner.results()
     }
 
     /// What was executed, and what came of it.
@@ -111,9 +127,15 @@ impl Feed for Course<'_> {
             }
         }
         self.warn()?;
+        self.given.extend(steps.iter().map(|step| step.info.id));
         let known = steps.iter().map(|step| (step.info.id, Arc::clone(step)));
         self.steps.extend(known);
-        Ok(steps)
+        Ok(if std::mem::take(&mut self.again) {
+            let given = self.given.iter().filter_map(|id| self.steps.get(id));
+            given.cloned().collect()
+        } else {
+            steps
+        })
     }
 
     fn found(&mut self, id: usize, image: &Arc<Image>) {

@@ -88,6 +88,17 @@ pub enum Error {
     /// The image is in the store, and a registry did not take it.
     #[error("{0}")]
     Push(String),
+    /// A cache from elsewhere did not give what it promised; the build begins again without it.
+    #[error("a cache did not give what it promised")]
+    CacheLost,
+    /// The cache could not be written to where the request wants it.
+    #[error("failed to export the cache to {place}: {reason}")]
+    CacheExport {
+        /// Where to.
+        place: String,
+        /// Why not.
+        reason: String,
+    },
     /// Cancelled by the caller.
     #[error("build cancelled")]
     Cancelled,

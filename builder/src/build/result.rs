@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use cooper_registry::digest::DiffId;
 use cooper_registry::oci::{ImageConfig, Platform};
 
 use super::course::Finished as Executed;
 use super::error::Error;
+use super::options::CacheLocation;
 use super::request::{BuiltImage, Request};
+use crate::cache::{RemoteCache, embed};
 use crate::exec::{Outcome, RootFs, finish_image};
 use crate::export::{Facts, Finished, Material, Publisher, StepFact};
 use crate::plan::{Action, BaseSource, Planned, Source, Step};
@@ -25,13 +28,14 @@ pub(super) fn put(
     executed: &Executed,
     outcome: &Outcome,
     origin: &Origin<'_>,
+    remote: &RemoteCache<'_>,
 ) -> Result<Vec<BuiltImage>, Error> {
     let request = publisher.request;
     let mut built = Vec::new();
     for (number, target) in request.targets.iter().enumerate() {
         let mut platforms = Vec::new();
         for planned in executed.images.iter().filter(|planned| planned.target == number) {
-            let (config, rootfs) = config(request, planned, outcome)?;
+            let (config, rootfs) = config(request, planned, outcome, remote)?;
             let layers = rootfs.layers.iter().map(|layer| layer.descriptor.clone());
             platforms.push(Finished {
                 platform: platform(&config),
@@ -133,23 +137,35 @@ fn first_of_same(executed: &Executed) -> BTreeMap<usize, usize> {
     first
 }
 
+/// The layers of all images.
+pub(super) fn layers(planned: &[Planned], outcome: &Outcome) -> BTreeSet<DiffId> {
+    let all = planned.iter().filter_map(|planned| rootfs(planned, outcome));
+    let layers = all.flat_map(|rootfs| &rootfs.layers);
+    layers.map(|layer| layer.diff_id.clone()).collect()
+}
+
+fn rootfs<'a>(planned: &Planned, outcome: &'a Outcome) -> Option<&'a Arc<RootFs>> {
+    outcome.results.get(&planned.state.rootfs?)
+}
+
 fn config(
     request: &Request,
     planned: &Planned,
     outcome: &Outcome,
+    remote: &RemoteCache<'_>,
 ) -> Result<(ImageConfig, Arc<RootFs>), Error> {
-    let rootfs = planned
-        .state
-        .rootfs
-        .and_then(|step| outcome.results.get(&step))
-        .cloned()
-        .unwrap_or_default();
+    let rootfs = rootfs(planned, outcome).cloned().unwrap_or_default();
     let created = |step: usize| outcome.results.get(&step)?.layers.last()?.created.clone();
     let mut config = finish_image(&planned.state, &rootfs, &created, request)?;
     set_platform(
         &mut config,
         (!request.platforms.is_empty()).then_some(&planned.platform),
     );
+    let inline = |location: &CacheLocation| matches!(location, CacheLocation::Inline);
+    if request.cache_to.iter().any(|to| inline(&to.location)) {
+        let layers = rootfs.layers.iter().map(|layer| layer.diff_id.clone()).collect();
+        embed(&mut config, &remote.records(Some(&layers))?);
+    }
     Ok((config, rootfs))
 }
 

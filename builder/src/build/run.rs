@@ -15,10 +15,10 @@ use super::error::Error;
 use super::request::{Built, Context, Event, NamedContext, Request, Target};
 use super::result::{self, Origin};
 use super::services::Services;
-use crate::cache::Journal;
+use crate::cache::{self, Journal, RemoteCache};
 use crate::context::{ContextFiles, DigestCache, NamedContexts, read_dockerfile};
 use crate::dockerfile::{Dockerfile, parse};
-use crate::exec::{Emulation, Environment, execute};
+use crate::exec::{Emulation, Environment, Outcome, execute};
 use crate::export::{Publisher, check_options};
 use crate::fetch::Fetcher;
 use crate::plan::{Epoch, Planner, Source, epoch};
@@ -76,7 +76,7 @@ pub fn build(
         None => None,
     };
     let named = NamedContexts::new(request, fetcher);
-    let stop = AtomicBool::new(false);
+    let remote = RemoteCache::open(store, &lease, request, *services, events);
     let environment = Environment {
         store,
         exec_root,
@@ -90,10 +90,11 @@ pub fn build(
         emulation: &Emulation::default(),
         lease: &lease,
         journal: &journal,
+        remote: &remote,
         empty: &empty,
-        stop: &stop,
+        stop: &AtomicBool::new(false),
     };
-    let outcome = execute(&environment, &mut course, cancelled);
+    let outcome = complete(&environment, &mut course, cancelled);
     if let Some(digests) = &digests {
         digests.save(store)?;
     }
@@ -117,10 +118,16 @@ pub fn build(
     };
     let origin = Origin { begun, source };
     let built = Built {
-        images: result::put(&publisher, &finished, &outcome, &origin)?,
+        images: result::put(&publisher, &finished, &outcome, &origin, &remote)?,
         steps: finished.count,
         cached: outcome.cached,
     };
+    cache::export(
+        &remote,
+        &lease,
+        &request.cache_to,
+        &result::layers(&finished.images, &outcome),
+    )?;
     for built in &built.images {
         events(Event::Image {
             id: built.image.to_string(),
@@ -128,6 +135,35 @@ pub fn build(
         });
     }
     Ok(built)
+}
+
+/// Executes the plan and has all that the images need in the store. A cache that does not keep its promises is left aside,
+/// and the plan is executed again: what was done so far is in the store's own cache.
+fn complete(
+    environment: &Environment<'_>,
+    course: &mut Course<'_>,
+    cancelled: &AtomicBool,
+) -> Result<Outcome, Error> {
+    let mut tries = environment.request.cache_from.len();
+    loop {
+        let stop = AtomicBool::new(false);
+        let environment = Environment {
+            stop: &stop,
+            ..*environment
+        };
+        let outcome = execute(&environment, course, cancelled).and_then(|outcome| {
+            let mut results = course.results().filter_map(|step| outcome.results.get(&step));
+            results.try_for_each(|rootfs| environment.ready(rootfs))?;
+            Ok(outcome)
+        });
+        match outcome {
+            Err(Error::CacheLost) if tries > 0 => {
+                tries -= 1;
+                course.again();
+            }
+            other => return other,
+        }
+    }
 }
 
 /// A build makes at least one image: that of the last stage.

@@ -152,6 +152,7 @@ pub fn verify(
     request.explain = false;
     request.push = false;
     request.cache_to.clear();
+    request.cache_from.clear();
     let stage = request.targets.first().and_then(|target| target.stage.clone());
     request.targets = vec![Target {
         stage,

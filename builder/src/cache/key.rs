@@ -65,6 +65,18 @@ impl Key {
         hasher.finish().hex().to_owned()
     }
 
+    /// What a list of the cache says of its record: the step's name in the first line, then a line for each result that it
+    /// began with.
+    pub(crate) fn describe(&self, title: &str) -> String {
+        let mut text = title.replace('\n', " ");
+        for (name, value) in &self.parts {
+            if matches!(*name, "rootfs" | "from") {
+                text.push_str(&format!("\n{name} {:?}", String::from_utf8_lossy(value)));
+            }
+        }
+        text
+    }
+
     /// What was added, in order.
     pub(super) fn parts(&self) -> &[(&'static str, Vec<u8>)] {
         &self.parts
@@ -76,7 +88,7 @@ impl Key {
 }
 
 /// Name of the record of a key's hash.
-pub(super) fn record_name(hash: &str) -> String {
+pub(in crate::cache) fn record_name(hash: &str) -> String {
     format!("step/v1/{hash}")
 }
 

@@ -11,14 +11,24 @@ use crate::build::Error;
 const VERSION: u32 = 1;
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Record {
+pub(super) struct Record {
     version: u32,
-    diff_id: DiffId,
+    pub(super) diff_id: DiffId,
     /// When the layer was made, RFC 3339: a cached rebuild says the same and so is the same image.
-    created: String,
+    pub(super) created: String,
     /// Hash of the key that explains this one, where that is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    full: Option<String>,
+    pub(super) full: Option<String>,
+}
+
+impl Record {
+    /// The record in a value; none if it is of another version or, from elsewhere, makes no sense.
+    pub(super) fn read(value: &[u8]) -> Option<Self> {
+        let record = serde_json::from_slice::<Self>(value).ok()?;
+        let is_hash = |text: &String| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let sound = record.version == VERSION && record.full.iter().all(is_hash);
+        sound.then_some(record)
+    }
 }
 
 /// A result from the cache.
@@ -32,15 +42,22 @@ pub(crate) struct Found {
 
 /// Finds the result of the key with this hash and has `lease` keep it; a record whose layer is gone is a miss.
 pub(crate) fn look_up(store: &Store, lease: &Lease, hash: &str) -> Result<Option<Found>, Error> {
-    let Some(record) = store.cache_get(&record_name(hash))? else {
+    look_up_name(store, lease, &record_name(hash), hash)
+}
+
+/// [`look_up`] by the name of a record.
+pub(super) fn look_up_name(
+    store: &Store,
+    lease: &Lease,
+    name: &str,
+    hash: &str,
+) -> Result<Option<Found>, Error> {
+    let Some(record) = store.cache_get(name)? else {
         return Ok(None);
     };
-    let Ok(record) = serde_json::from_slice::<Record>(&record.value) else {
+    let Some(record) = Record::read(&record.value) else {
         return Ok(None);
     };
-    if record.version != VERSION {
-        return Ok(None);
-    }
     // Leased before it is looked for, so that a collection in between makes a miss and no dangling layer.
     lease.layer(&record.diff_id)?;
     let layer = store.layer(&record.diff_id)?;
@@ -58,11 +75,12 @@ pub(crate) struct Made<'a> {
     pub(crate) created: &'a str,
 }
 
-/// Records a result under the key with this hash. `title` is shown where the cache is listed.
+/// Records a result under the key with this hash. `description` is shown where the cache is listed: its
+/// first line, see [`Key::describe`].
 pub(crate) fn remember(
     store: &Store,
     hash: &str,
-    title: &str,
+    description: &str,
     made: Made<'_>,
     full: Option<&str>,
 ) -> Result<(), Error> {
@@ -73,10 +91,9 @@ pub(crate) fn remember(
         full: full.map(str::to_owned),
     };
     let value = serde_json::to_vec(&record).map_err(|error| Error::internal(error.to_string()))?;
-    let title = title.replace('\n', " ");
     store.cache_put(
         &record_name(hash),
-        &title,
+        description,
         &value,
         std::slice::from_ref(made.diff_id),
     )?;

@@ -6,7 +6,7 @@ use cooper_registry::store::{Layer, Snapshot};
 use super::context::{Environment, LayerRef, RootFs};
 use super::step::{Done, Keep};
 use crate::build::{Error, Event};
-use crate::cache::{About, Cause, End, Key, Made, board, explain, keep_pre_image, look_up, remember};
+use crate::cache::{About, Cause, End, Found, Key, Made, board, explain, keep_pre_image, look_up, remember};
 use crate::plan::{Action, CopyFrom, CopySource, Step};
 
 /// One step with what it begins from.
@@ -21,9 +21,10 @@ impl Attempt<'_> {
     /// The result of the key with this hash, if it is there.
     pub(super) fn hit(self, hash: &str) -> Result<Option<Done>, Error> {
         let environment = self.environment;
-        let Some(found) = look_up(environment.store, environment.lease, hash)? else {
+        let Some(found) = self.find(hash)? else {
             return Ok(None);
         };
+        environment.remote.note(hash, &found.layer.diff_id);
         let layer = Some(&found.layer.diff_id);
         environment
             .journal
@@ -35,13 +36,27 @@ impl Attempt<'_> {
         }))
     }
 
+    /// Whether there is a result of the key with this hash.
+    pub(super) fn is_known(self, hash: &str) -> Result<bool, Error> {
+        Ok(self.find(hash)?.is_some())
+    }
+
+    /// In the store, else in a cache from elsewhere.
+    fn find(self, hash: &str) -> Result<Option<Found>, Error> {
+        let environment = self.environment;
+        match look_up(environment.store, environment.lease, hash)? {
+            None => environment.remote.look_up(environment.lease, hash),
+            found => Ok(found),
+        }
+    }
+
     /// Takes the result of `key` from the cache, or makes it with `make` in a snapshot that becomes a layer. The result is
-    /// recorded under the hash `quick`, too.
+    /// recorded under the key `quick`, too.
     pub(super) fn cached(
         self,
         key: &Key,
         ignore_cache: bool,
-        quick: Option<&str>,
+        quick: Option<&Key>,
         make: impl FnOnce(&Snapshot) -> Result<Keep, Error>,
     ) -> Result<Done, Error> {
         self.cached_layer(key, ignore_cache, quick, || {
@@ -59,7 +74,7 @@ impl Attempt<'_> {
         self,
         key: &Key,
         ignore_cache: bool,
-        quick: Option<&str>,
+        quick: Option<&Key>,
         make: impl FnOnce() -> Result<(Layer, Keep), Error>,
     ) -> Result<Done, Error> {
         let hash = key.hash();
@@ -103,7 +118,7 @@ impl Attempt<'_> {
         key: &Key,
         hash: &str,
         ignore_cache: bool,
-        quick: Option<&str>,
+        quick: Option<&Key>,
         make: impl FnOnce() -> Result<(Layer, Keep), Error>,
     ) -> Result<Done, Error> {
         let environment = self.environment;
@@ -115,13 +130,14 @@ impl Attempt<'_> {
         if keeps {
             keep_pre_image(environment.store, hash, key, self.about())?;
         }
+        environment.ready(self.parent)?;
         let (layer, keep) = make()?;
         environment.lease.layer(&layer.diff_id)?;
         let created = jiff::Timestamp::now().to_string();
         let end = match keep {
             Keep::Yes if !keeps => End::Done,
             Keep::Yes => {
-                self.remember(hash, &layer.diff_id, &created, None)?;
+                self.remember(key, &layer.diff_id, &created, None)?;
                 if let Some(quick) = quick {
                     self.remember(quick, &layer.diff_id, &created, Some(hash))?;
                 }
@@ -139,16 +155,20 @@ impl Attempt<'_> {
         })
     }
 
-    /// Records a result under the key with this hash, which `full` explains if that is another.
+    /// Records a result under a key; the pre-image of the one with the hash `full` is kept instead, if given.
     pub(super) fn remember(
         self,
-        hash: &str,
+        key: &Key,
         diff_id: &DiffId,
         created: &str,
         full: Option<&str>,
     ) -> Result<(), Error> {
         let made = Made { diff_id, created };
-        remember(self.environment.store, hash, &self.step.info.name, made, full)
+        let hash = key.hash();
+        let description = key.describe(&self.step.info.name);
+        remember(self.environment.store, &hash, &description, made, full)?;
+        self.environment.remote.note(&hash, diff_id);
+        Ok(())
     }
 
     fn tell_causes(self, key: &Key, hash: &str, ignore_cache: bool) -> Result<(), Error> {

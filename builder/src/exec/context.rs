@@ -10,7 +10,7 @@ use cooper_registry::store::{Layer, Lease, Store};
 
 use super::emulation::Emulation;
 use crate::build::{Error, Event, Request, Services};
-use crate::cache::Journal;
+use crate::cache::{Journal, RemoteCache};
 use crate::context::{ContextFiles, DigestCache, NamedContexts};
 use crate::plan::Source;
 
@@ -18,6 +18,7 @@ use crate::plan::Source;
 pub(crate) type Events<'a> = &'a (dyn Fn(Event) + Sync);
 
 /// The surroundings of all steps.
+#[derive(Clone, Copy)]
 pub(crate) struct Environment<'a> {
     pub(crate) store: &'a Store,
     pub(crate) exec_root: &'a Path,
@@ -34,6 +35,8 @@ pub(crate) struct Environment<'a> {
     pub(crate) lease: &'a Lease,
     /// What the last builds of this Dockerfile did.
     pub(crate) journal: &'a Journal,
+    /// Caches from elsewhere.
+    pub(crate) remote: &'a RemoteCache<'a>,
     /// An empty directory, for overlays that lack a layer.
     pub(crate) empty: &'a Path,
     /// Set when the build ends early.
@@ -41,6 +44,12 @@ pub(crate) struct Environment<'a> {
 }
 
 impl Environment<'_> {
+    /// Fetches layers of `rootfs` that so far are only promised by a cache. Goes before every look into its trees.
+    pub(crate) fn ready(&self, rootfs: &RootFs) -> Result<(), Error> {
+        let layers = rootfs.layers.iter().map(|layer| &layer.diff_id);
+        self.remote.fetch(self.lease, layers)
+    }
+
     pub(crate) fn check_cancelled(&self) -> Result<(), Error> {
         if self.stop.load(Ordering::Relaxed) {
             Err(Error::Cancelled)

@@ -24,6 +24,8 @@ pub(crate) fn finish_image(
 ) -> Result<ImageConfig, Error> {
     let epoch = request.source_date_epoch.map(epoch_text).transpose()?;
     let mut image = state.image.clone();
+    // It describes the base image's layers.
+    image.inline_cache = None;
     image.history.extend(state.history.iter().map(|entry| History {
         created: epoch.clone().or_else(|| entry.layer.and_then(created)),
         created_by: entry.created_by.clone(),

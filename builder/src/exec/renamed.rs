@@ -15,7 +15,7 @@ use crate::tree::RootHandle;
 /// The key of a single file whose own name does not matter because the destination is no directory: one that was renamed
 /// is found under it.
 pub(super) struct Renamed {
-    pub(super) hash: String,
+    pub(super) key: Key,
     /// Destination, relative to the root.
     dest: PathBuf,
 }
@@ -25,7 +25,7 @@ impl Renamed {
         let named = action.parents || action.dest.ends_with('/');
         let plain = !named && !action.unpack && action.files.is_empty();
         (plain && sources.is_single_file()).then(|| Self {
-            hash: key.without("COPY as", &["step", "source", "name"]).hash(),
+            key: key.without("COPY as", &["step", "source", "name"]),
             dest: Path::new(action.dest.trim_start_matches('/')).to_owned(),
         })
     }
@@ -44,7 +44,7 @@ impl Renamed {
         // Not where the result itself was not kept.
         let kept = look_up(environment.store, environment.lease, full)?;
         if is_file && kept.is_some_and(|kept| kept.layer.diff_id == *diff_id) {
-            attempt.remember(&self.hash, diff_id, created, Some(full))?;
+            attempt.remember(&self.key, diff_id, created, Some(full))?;
         }
         Ok(())
     }

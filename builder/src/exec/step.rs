@@ -11,7 +11,7 @@ use super::context::{Environment, RootFs};
 use super::renamed::Renamed;
 use super::{copy, run};
 use crate::build::Error;
-use crate::cache::{Key, look_up};
+use crate::cache::Key;
 use crate::dockerfile::Diagnostic;
 use crate::fetch::{Fetcher, Remote};
 use crate::plan::{Action, CopyAction, CopyFrom, CopySource, RunAction, Source, Step, WorkdirAction};
@@ -101,9 +101,9 @@ fn run_step(
     } = attempt;
     let identity = |step: usize| input(step).map(|rootfs| rootfs.identity());
     let common = |key| with_platform(step, with_clamp(environment, key));
-    let quick = run::quick(environment, action, parent, &identity).map(|key| common(key).hash());
+    let quick = run::quick(environment, action, parent, &identity).map(common);
     if let Some(quick) = quick.as_ref().filter(|_| !step.no_cache)
-        && let Some(done) = attempt.hit(quick)?
+        && let Some(done) = attempt.hit(&quick.hash())?
     {
         return Ok(done);
     }
@@ -116,7 +116,7 @@ fn run_step(
         sources: &sources,
         input,
     };
-    attempt.cached(&key, step.no_cache, quick.as_deref(), |snapshot| {
+    attempt.cached(&key, step.no_cache, quick.as_ref(), |snapshot| {
         let possible = environment.emulation.check(&step.platform);
         possible.map_err(Error::Source)?;
         run::execute(environment, &run, snapshot)
@@ -158,6 +158,9 @@ fn copy_step(
     } = attempt;
     let is_path = |source: &CopySource| matches!(source, CopySource::Path(..));
     let from_context = !matches!(action.from, CopyFrom::Step(_)) && action.sources.iter().any(is_path);
+    if action.link {
+        environment.ready(parent)?;
+    }
     let mut quick = None;
     if !from_context && !action.sources.is_empty() {
         let mut key = with_clamp(environment, copy::action_key(action, parent)?);
@@ -175,12 +178,15 @@ fn copy_step(
             "excludes",
             action.excludes.as_ref().map(|patterns| format!("{patterns:?}")),
         );
-        quick = Some(key.hash());
+        quick = Some(key);
     }
     if let Some(quick) = quick.as_ref().filter(|_| !step.no_cache)
-        && let Some(done) = attempt.hit(quick)?
+        && let Some(done) = attempt.hit(&quick.hash())?
     {
         return Ok(done);
+    }
+    if let Some(from) = from {
+        environment.ready(from)?;
     }
     let sources = copy::find(environment, action, from, fetched)?;
     let mut key = with_clamp(environment, copy::action_key(action, parent)?);
@@ -188,12 +194,12 @@ fn copy_step(
     let renamed = Renamed::new(action, &sources, &key);
     let hash = key.hash();
     if let Some(renamed) = renamed.as_ref().filter(|_| !step.no_cache)
-        && look_up(environment.store, environment.lease, &hash)?.is_none()
-        && let Some(done) = attempt.hit(&renamed.hash)?
+        && !attempt.is_known(&hash)?
+        && let Some(done) = attempt.hit(&renamed.key.hash())?
     {
         return Ok(done);
     }
-    let done = attempt.cached_layer(&key, step.no_cache, quick.as_deref(), || {
+    let done = attempt.cached_layer(&key, step.no_cache, quick.as_ref(), || {
         copy::execute(environment, action, &sources, parent)
     })?;
     if let Some(renamed) = renamed.filter(|_| !done.cached) {
@@ -240,6 +246,7 @@ fn workdir(
 pub(super) fn locate(source: &Source<'_>, step: &Step, error: Error) -> Error {
     match error {
         error @ (Error::Cancelled
+        | Error::CacheLost
         | Error::Dockerfile(_)
         | Error::Base { .. }
         | Error::Run { .. }

@@ -275,6 +275,15 @@ impl<'a> Planner<'a> {
         Ok(images)
     }
 
+    /// The steps with the file systems of the images to make, as far as they are known.
+    pub(crate) fn results(&self) -> impl Iterator<Item = usize> {
+        let variants = self.variants.iter().enumerate();
+        variants.filter_map(|(number, variant)| {
+            let id = self.index.get(&(number, variant.stage))?;
+            self.stages[*id].state.as_ref()?.rootfs
+        })
+    }
+
     /// Whether every needed stage is evaluated.
     pub(crate) fn is_complete(&self) -> bool {
         self.stages.iter().all(StagePlan::is_done)

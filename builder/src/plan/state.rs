@@ -52,6 +52,7 @@ impl StageState {
                 diff_ids: Vec::new(),
             },
             history: Vec::new(),
+            inline_cache: None,
         })
     }
 

@@ -124,11 +124,8 @@ fn beginnings() {
         let dockerfile = format!(
             "FROM busybox AS s\nRUN mkdir -p /a/b && echo seed > /a/b/f && chmod 700 /a && chown 7:8 /a/b/f\nFROM busybox\nRUN --mount=type=cache,target=/c,id=j,from=s{mount} {run}\n"
         );
-        let request = Request {
-            no_cache: true,
-            ..world.request(&dockerfile)
-        };
-        world.build_request(&request).1.output()
+        // The first stage is cached: made again it would be another beginning, and so another cache.
+        world.build(&dockerfile).1.output()
     };
     assert_eq!(
         from(

@@ -566,7 +566,7 @@ const INPUTS: &[Case] = &[
                 request,
                 "FROM busybox\n",
                 "FROM busybox AS unused\nRUN false\nFROM busybox\n",
-            )
+            );
         },
         &[],
     ),

@@ -13,6 +13,7 @@ mod cache_mounts;
 mod calls;
 mod cases;
 mod copy_flags;
+mod crashes;
 mod debug;
 mod explain;
 mod export;
@@ -24,6 +25,8 @@ mod mounts;
 mod named;
 mod onbuild;
 mod platforms;
+mod prune;
+mod remote_cache;
 mod repeat;
 mod run_flags;
 mod secrets;
@@ -42,6 +45,9 @@ fn main() -> ExitCode {
     }
     if let Some(code) = flight::child() {
         return code;
+    }
+    if crashes::child() {
+        return ExitCode::SUCCESS;
     }
     let mut args = Arguments::from_args();
     args.test_threads.get_or_insert(4);
@@ -76,6 +82,9 @@ fn main() -> ExitCode {
         secrets::TESTS,
         debug::TESTS,
         export::TESTS,
+        remote_cache::TESTS,
+        prune::TESTS,
+        crashes::TESTS,
     ]
     .concat();
     let trials = tests.into_iter().map(|(name, test)| {

@@ -278,6 +278,7 @@ impl World {
                 created_by: "made by the test".to_owned(),
                 ..History::default()
             }],
+            inline_cache: None,
         };
         let descriptor = self.store.layer_descriptor(&layer);
         self.store
@@ -314,11 +315,15 @@ impl World {
 
     /// The engine that this world is.
     pub(crate) fn services(&self) -> Services<'_> {
+        self.services_with(self)
+    }
+
+    fn services_with<'a>(&'a self, registries: &'a dyn Registries) -> Services<'a> {
         Services {
             bases: self,
             secrets: self,
             web: self,
-            registries: self,
+            registries,
         }
     }
 
@@ -333,12 +338,32 @@ impl World {
         cancelled: &AtomicBool,
         watch: &(dyn Fn(&Event) + Sync),
     ) -> Outcome {
+        self.run_whole(request, cancelled, watch, self)
+    }
+
+    /// Runs with other registries than none.
+    pub(crate) fn run_with(
+        &self,
+        request: &Request,
+        cancelled: &AtomicBool,
+        registries: &dyn Registries,
+    ) -> Outcome {
+        self.run_whole(request, cancelled, &|_| {}, registries)
+    }
+
+    fn run_whole(
+        &self,
+        request: &Request,
+        cancelled: &AtomicBool,
+        watch: &(dyn Fn(&Event) + Sync),
+        registries: &dyn Registries,
+    ) -> Outcome {
         let events = Mutex::new(Vec::new());
         let sink = |event: Event| {
             watch(&event);
             events.lock().unwrap().push(event);
         };
-        let services = self.services();
+        let services = self.services_with(registries);
         let result = build(
             &self.store,
             &self.exec_root(),
@@ -351,6 +376,17 @@ impl World {
             result,
             events: events.into_inner().unwrap(),
         }
+    }
+
+    /// Runs and passes every event on at once.
+    pub(crate) fn run_telling(
+        &self,
+        request: &Request,
+        sink: &(dyn Fn(Event) + Sync),
+    ) -> Result<Built, Error> {
+        let services = self.services();
+        let never = AtomicBool::new(false);
+        build(&self.store, &self.exec_root(), request, &services, sink, &never)
     }
 
     /// Builds and expects an image.

@@ -3,6 +3,7 @@
 //! Doc comments are the help text; flag names and shorthands are docker's.
 
 pub(crate) mod build;
+pub(crate) mod builder;
 pub(crate) mod container;
 pub(crate) mod create;
 pub(crate) mod image;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{build, container, create, image, system};
+use super::{build, builder, container, create, image, system};
 use crate::client::Places;
 
 /// Build Dockerfiles, serve the images from a built-in registry and run them as isolated containers
@@ -43,6 +43,9 @@ pub(crate) struct Global {
     /// as root: $XDG_RUNTIME_DIR/cooper, or /tmp/cooper-UID]
     #[arg(long, env = "COOPER_EXEC_ROOT", value_name = "DIR")]
     pub(crate) exec_root: Option<PathBuf>,
+    /// Settings of an engine in process or of the daemon, as dockerd's daemon.json [default: /etc/cooper/daemon.json]
+    #[arg(long, env = "COOPER_CONFIG_FILE", value_name = "FILE", hide = true)]
+    pub(crate) config_file: Option<PathBuf>,
     /// Log what the engine does to stderr
     #[arg(short = 'D', long)]
     pub(crate) debug: bool,
@@ -111,6 +114,9 @@ pub(crate) enum Verb {
     /// The built-in registry
     #[command(subcommand)]
     Registry(system::RegistryVerb),
+    /// The build cache
+    #[command(subcommand)]
+    Builder(builder::BuilderVerb),
     /// Serve the Engine API on sockets
     Daemon(system::DaemonArgs),
     /// Disk use and clean-up

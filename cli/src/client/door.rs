@@ -12,6 +12,9 @@ use tokio::net::{TcpStream, UnixStream};
 use super::error::ClientError;
 use crate::args::root::Global;
 
+/// Settings of the engine, as dockerd's `daemon.json`.
+const DEFAULT_CONFIG_FILE: &str = "/etc/cooper/daemon.json";
+
 /// What is used when nothing else is said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Places {
@@ -94,7 +97,16 @@ pub(crate) fn directories(global: &Global) -> EngineConfig {
         None if data_root == places.data_root => places.exec_root.clone(),
         None => data_root.join("run"),
     };
-    EngineConfig { data_root, exec_root }
+    EngineConfig {
+        data_root,
+        exec_root,
+        config_file: Some(
+            global
+                .config_file
+                .as_deref()
+                .map_or_else(|| PathBuf::from(DEFAULT_CONFIG_FILE), absolute),
+        ),
+    }
 }
 
 fn absolute(path: &Path) -> PathBuf {

@@ -289,7 +289,8 @@ pub(crate) fn escape(name: &str) -> String {
 pub(crate) fn query(path: &str, pairs: &[(&str, &str)]) -> String {
     let mut text = path.to_owned();
     for (index, (name, value)) in pairs.iter().enumerate() {
-        text.push(if index == 0 { '?' } else { '&' });
+        let first = index == 0 && !path.contains('?');
+        text.push(if first { '?' } else { '&' });
         text.push_str(name);
         text.push('=');
         text.extend(utf8_percent_encode(value, VALUE));

@@ -2,6 +2,7 @@
 
 mod attach;
 mod build;
+mod builder;
 mod completion;
 mod create;
 mod daemon;

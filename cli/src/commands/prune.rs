@@ -19,7 +19,7 @@ pub(super) async fn system(client: &Client, args: &PruneArgs) -> Result {
         "all images without a name"
     };
     confirm(
-        args,
+        args.force,
         &format!("This removes all stopped containers, {images} and unused build cache."),
     )?;
     let mut freed = prune_containers(client, args).await?;
@@ -30,7 +30,7 @@ pub(super) async fn system(client: &Client, args: &PruneArgs) -> Result {
 
 /// `container prune`.
 pub(super) async fn containers(client: &Client, args: &PruneArgs) -> Result {
-    confirm(args, "This removes all stopped containers.")?;
+    confirm(args.force, "This removes all stopped containers.")?;
     total(prune_containers(client, args).await?)
 }
 
@@ -41,7 +41,7 @@ pub(super) async fn images(client: &Client, args: &PruneArgs) -> Result {
     } else {
         "This removes all images without a name."
     };
-    confirm(args, what)?;
+    confirm(args.force, what)?;
     total(prune_images(client, args).await?)
 }
 
@@ -94,20 +94,20 @@ async fn prune_cache(client: &Client, args: &PruneArgs) -> Result<u64> {
     Ok(report.space_reclaimed)
 }
 
-fn with_filters(path: &str, wanted: Vec<String>) -> Result<String> {
+pub(super) fn with_filters(path: &str, wanted: Vec<String>) -> Result<String> {
     Ok(match filters::encode(&wanted).map_err(Failure::new)? {
         Some(filters) => query(path, &[("filters", &filters)]),
         None => path.to_owned(),
     })
 }
 
-fn total(freed: u64) -> Result {
+pub(super) fn total(freed: u64) -> Result {
     print::line(&format!("Total reclaimed space: {}", human::size(freed)))
 }
 
 /// Asks on the terminal; anything but y is no. The end of stdin is no, too.
-fn confirm(args: &PruneArgs, what: &str) -> Result {
-    if args.force {
+pub(super) fn confirm(force: bool, what: &str) -> Result {
+    if force {
         return Ok(());
     }
     print::warning(what);

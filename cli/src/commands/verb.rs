@@ -2,9 +2,11 @@
 
 use super::lifecycle::Action;
 use super::{
-    attach, build, completion, create, daemon, df, events, exec, history, images, import, info, inspect,
-    lifecycle, load, logs, prune, ps, pull, registry, rmi, run, save, start, tag, top, unshare, version,
+    attach, build, builder, completion, create, daemon, df, events, exec, history, images, import, info,
+    inspect, lifecycle, load, logs, prune, ps, pull, registry, rmi, run, save, start, tag, top, unshare,
+    version,
 };
+use crate::args::builder::BuilderVerb;
 use crate::args::root::{Cli, ContainerVerb, ImageVerb, Verb};
 use crate::args::system::{ObjectType, RegistryVerb, SystemVerb};
 use crate::client::{Client, Door, Places, choose};
@@ -65,7 +67,11 @@ pub(crate) async fn perform(cli: Cli, door: Option<Door>) -> Result {
 
 async fn dispatch(client: &Client, verb: Verb) -> Result {
     match verb {
-        Verb::Build(args) | Verb::Image(ImageVerb::Build(args)) => build::run(client, &args).await,
+        Verb::Build(args) | Verb::Image(ImageVerb::Build(args)) | Verb::Builder(BuilderVerb::Build(args)) => {
+            build::run(client, &args).await
+        }
+        Verb::Builder(BuilderVerb::Du(args)) => builder::du(client, &args).await,
+        Verb::Builder(BuilderVerb::Prune(args)) => builder::prune(client, &args).await,
         Verb::Run(args) | Verb::Container(ContainerVerb::Run(args)) => run::run(client, args).await,
         Verb::Create(args) | Verb::Container(ContainerVerb::Create(args)) => create::run(client, &args).await,
         Verb::Start(args) | Verb::Container(ContainerVerb::Start(args)) => start::run(client, &args).await,

@@ -193,6 +193,8 @@ pub struct DiskUsage {
 pub struct BuildCacheItem {
     #[serde(rename = "ID")]
     pub id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parents: Option<Vec<String>>,
     #[serde(rename = "Type")]
     pub kind: String,
     pub description: String,

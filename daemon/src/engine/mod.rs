@@ -1,7 +1,10 @@
 //! The engine as a library: the store, the containers and what this crate keeps about them.
 
 mod bases;
+mod builder_gc;
 mod builds;
+#[cfg(test)]
+mod cache_tests;
 mod containers;
 mod events;
 mod metadata;

@@ -17,6 +17,8 @@ pub struct EngineConfig {
     pub data_root: PathBuf,
     /// Sockets and pid files of running containers, gone after a reboot; `/run/cooper` by default.
     pub exec_root: PathBuf,
+    /// Settings in the form of dockerd's `daemon.json`, of which `builder.gc` is read; none if there is no file.
+    pub config_file: Option<PathBuf>,
 }
 
 /// The engine: a library over the data root.

@@ -108,6 +108,7 @@ mod tests {
         Engine::open(EngineConfig {
             data_root: dir.join("data"),
             exec_root: dir.join("exec"),
+            config_file: None,
         })
         .unwrap()
     }
@@ -144,6 +145,7 @@ mod tests {
                 diff_ids: vec![layer.diff_id.clone()],
             },
             history: Vec::new(),
+            inline_cache: None,
         };
         store
             .put_image(&config, &[store.layer_descriptor(&layer)], &[])

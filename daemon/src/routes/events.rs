@@ -127,12 +127,12 @@ fn tell(
         return Ok(());
     }
     while follower.wait(stop)? {
-        if !send_all(send, wanted, follower.next()?) {
+        if !send_all(send, wanted, follower.read_new()?) {
             return Ok(());
         }
     }
     // What came last is still within the time.
-    send_all(send, wanted, follower.next()?);
+    send_all(send, wanted, follower.read_new()?);
     Ok(())
 }
 

@@ -7,8 +7,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use cooper_builder::cache::{self, CacheItem, Filter};
 use cooper_registry::digest::Digest;
 use cooper_registry::oci::Platform;
+use cooper_registry::store::Usage;
 use cooper_runner::cgroup;
 use cooper_runner::container::Status;
 use cooper_runner::rootless;
@@ -231,19 +233,26 @@ async fn disk_usage(
     Extension(version): Extension<ApiVersion>,
     query: Query,
 ) -> ApiResult {
+    let filters = super::build::du_filters(&query)?;
     let wanted: Vec<String> = query.all("type").map(str::to_owned).collect();
     let wants = move |kind: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == kind);
     engine
         .blocking(move |engine| {
-            let mut answer = usage(engine, &wants)?;
+            let mut answer = usage(engine, &wants, &filters)?;
             for_version(&mut answer.images, version);
             Ok(json(StatusCode::OK, &answer))
         })
         .await
 }
 
-fn usage(engine: &Engine, wants: &dyn Fn(&str) -> bool) -> ApiResult<api::DiskUsage> {
-    let usage = engine.store()?.usage()?;
+fn usage(engine: &Engine, wants: &dyn Fn(&str) -> bool, filters: &[Filter]) -> ApiResult<api::DiskUsage> {
+    // The build cache is walked by itself.
+    let others = ["image", "container", "volume"].into_iter().any(wants);
+    let usage = if others {
+        engine.store()?.usage()?
+    } else {
+        Usage::default()
+    };
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let mut answer = api::DiskUsage {
         layers_size: signed(usage.layers_bytes.saturating_add(usage.blobs_bytes)),
@@ -280,24 +289,33 @@ fn usage(engine: &Engine, wants: &dyn Fn(&str) -> bool) -> ApiResult<api::DiskUs
         }
     }
     if wants("build-cache") {
-        answer.build_cache = usage
-            .cache
-            .iter()
-            .map(|(key, description, bytes, last_used)| api::BuildCacheItem {
-                id: key.clone(),
-                kind: "regular".to_owned(),
-                description: description.clone(),
-                shared: *bytes == 0,
-                size: signed(*bytes),
-                created_at: api::ZERO_TIME.to_owned(),
-                last_used_at: jiff::Timestamp::from_second(*last_used)
-                    .ok()
-                    .map(|time| time.to_string()),
-                ..api::BuildCacheItem::default()
-            })
-            .collect();
+        let items = cache::items(engine.store()?).map_err(|error| ApiError::internal(error.to_string()))?;
+        let items = items
+            .into_iter()
+            .filter(|item| filters.iter().all(|filter| filter.matches(item)));
+        answer.build_cache = items.map(cache_item).collect();
     }
     Ok(answer)
+}
+
+fn cache_item(item: CacheItem) -> api::BuildCacheItem {
+    let time = |seconds: i64| {
+        jiff::Timestamp::from_second(seconds)
+            .map_or_else(|_| api::ZERO_TIME.to_owned(), |time| time.to_string())
+    };
+    api::BuildCacheItem {
+        id: item.id,
+        parents: Some(item.parents).filter(|parents| !parents.is_empty()),
+        kind: item.kind.as_str().to_owned(),
+        description: item.description,
+        in_use: item.in_use,
+        shared: item.shared,
+        size: i64::try_from(item.bytes).unwrap_or(i64::MAX),
+        // When a cache mount was made is not known.
+        created_at: time(item.created_at.unwrap_or(item.used_at)),
+        last_used_at: Some(time(item.used_at)),
+        usage_count: i64::try_from(item.uses).unwrap_or(i64::MAX),
+    }
 }
 
 async fn auth(headers: HeaderMap, body: Body) -> ApiResult {

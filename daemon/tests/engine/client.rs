@@ -56,6 +56,7 @@ impl Client {
         let config = EngineConfig {
             data_root: dir.join("data"),
             exec_root: dir.join("exec"),
+            config_file: Some(dir.join("daemon.json")),
         };
         Self {
             runtime,

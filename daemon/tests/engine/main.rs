@@ -42,7 +42,12 @@ fn daemon(socket: &Path, data_root: PathBuf, exec_root: PathBuf) {
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let engine = Engine::open(EngineConfig { data_root, exec_root }).expect("an engine");
+        let engine = Engine::open(EngineConfig {
+            data_root,
+            exec_root,
+            config_file: None,
+        })
+        .expect("an engine");
         let listener = Listener::bind(socket).expect("a socket");
         let mut term =
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).expect("a handler");

@@ -110,7 +110,15 @@ impl Client {
                 Ok((size, source(&store, &sources, &digest)?))
             })
             .await?;
+            let upload = Upload {
+                remote,
+                store: &self.store,
+                blob,
+                report,
+            };
             match size {
+                // Others may have brought it there: a cache that is added to names their layers.
+                None if upload.exists().await? => Ok(()),
                 None => Err(Error::Incomplete {
                     name: name.familiar(),
                     digest: blob.digest.clone(),
@@ -122,16 +130,7 @@ impl Client {
                         reason,
                     })
                 }
-                Some(_) => {
-                    Upload {
-                        remote,
-                        store: &self.store,
-                        blob,
-                        report,
-                    }
-                    .run(source.as_ref())
-                    .await
-                }
+                Some(_) => upload.run(source.as_ref()).await,
             }
         });
         stream::iter(uploads)

@@ -48,17 +48,8 @@ enum Step {
 impl Upload<'_> {
     /// Brings the blob to the registry. `source`: a repository there that may hold it.
     pub(super) async fn run(&self, source: Option<&RepoName>) -> Result<(), Error> {
-        let found = self
-            .remote
-            .send(&Call::new(Method::HEAD, self.blob_url()))
-            .await?;
-        match found.status() {
-            StatusCode::OK => {
-                (self.report)(Progress::Exists(self.blob.clone()));
-                return Ok(());
-            }
-            StatusCode::NOT_FOUND => {}
-            _ => return Err(self.remote.refusal(&self.blob_url(), found).await),
+        if self.exists().await? {
+            return Ok(());
         }
         let Some(session) = self.mount(source).await? else {
             (self.report)(Progress::Mounted(self.blob.clone()));
@@ -67,6 +58,22 @@ impl Upload<'_> {
         self.transfer(session).await?;
         (self.report)(Progress::Pushed(self.blob.clone()));
         Ok(())
+    }
+
+    /// Whether the registry has the blob in this repository.
+    pub(super) async fn exists(&self) -> Result<bool, Error> {
+        let found = self
+            .remote
+            .send(&Call::new(Method::HEAD, self.blob_url()))
+            .await?;
+        match found.status() {
+            StatusCode::OK => {
+                (self.report)(Progress::Exists(self.blob.clone()));
+                Ok(true)
+            }
+            StatusCode::NOT_FOUND => Ok(false),
+            _ => Err(self.remote.refusal(&self.blob_url(), found).await),
+        }
     }
 
     fn blob_url(&self) -> Url {

@@ -10,7 +10,7 @@ use super::repos::stored_digest;
 use super::types::CacheRecord;
 use crate::digest::DiffId;
 
-/// The time of last use is not written more often than this.
+/// Uses are not written more often than this, in seconds.
 const USED_GRANULARITY: i64 = 60;
 
 impl Store {
@@ -51,12 +51,20 @@ impl Store {
         }
         if now() - used_at >= USED_GRANULARITY {
             self.inner.index.write(Durability::Normal, |tx| {
-                tx.prepare_cached("UPDATE cache SET used_at = ?2 WHERE key = ?1")?
+                tx.prepare_cached("UPDATE cache SET used_at = ?2, uses = uses + 1 WHERE key = ?1")?
                     .execute((key, now()))?;
                 Ok(())
             })?;
         }
         Ok(Some(record))
+    }
+
+    /// The description of a record. Counts as no use.
+    pub fn cache_description(&self, key: &str) -> Result<Option<String>> {
+        self.inner.index.read(|tx| {
+            let mut statement = tx.prepare_cached("SELECT description FROM cache WHERE key = ?1")?;
+            Ok(statement.query_row([key], |row| row.get(0)).optional()?)
+        })
     }
 
     /// Remembers `value` under `key`, replacing what was there. `layers` stay alive as long as the record does.

@@ -55,6 +55,12 @@ impl Store {
                 report.cache_deleted = texts(tx, "SELECT key FROM cache ORDER BY key")?;
                 tx.execute_batch("DELETE FROM cache; DELETE FROM cache_layers;")?;
             }
+            for key in &options.cache_keys {
+                if tx.execute("DELETE FROM cache WHERE key = ?1", [key])? > 0 {
+                    tx.execute("DELETE FROM cache_layers WHERE key = ?1", [key])?;
+                    report.cache_deleted.push(key.clone());
+                }
+            }
             drop_images(tx, options, &mut report)?;
             let live = mark_live(tx)?;
             drop_dead_rows(tx, &live, &mut report)?;
@@ -112,8 +118,8 @@ impl Store {
         first_error.map_or(Ok(report), Err)
     }
 
-    /// Ids of leases whose owner is gone. The caller holds the collection lock.
-    fn dead_leases(&self, named_alive: &dyn Fn(&str) -> bool) -> Result<Vec<String>> {
+    /// Ids of leases whose owner is gone. To act on the answer hold the collection lock.
+    pub(super) fn dead_leases(&self, named_alive: &dyn Fn(&str) -> bool) -> Result<Vec<String>> {
         let (named, mentioned) = self.inner.index.read(|tx| {
             let named = texts(tx, "SELECT id FROM leases WHERE named")?;
             Ok((named, texts(tx, "SELECT DISTINCT lease FROM lease_items")?))

@@ -1,6 +1,6 @@
 //! The SQLite index: schema, connections, transactions.
 //!
-//! Tables (schema version 2, in `PRAGMA user_version`; an index of version 1 gets what it lacks when it is opened):
+//! Tables (schema version 3, in `PRAGMA user_version`; an older index gets what it lacks when it is opened):
 //! - `repos(id, name)`: id 0 with the empty name stands for "no repository" (unnamed images).
 //! - `manifests(digest, media_type, size, kind, subject, stored_at)`: one row per manifest or index in `blobs/`.
 //! - `edges(manifest, role, target, pos, present)`: what a manifest names; `present` if it was there when it was stored.
@@ -9,7 +9,7 @@
 //! - `tags(repo, tag, digest)`.
 //! - `fresh(kind, digest, at)`: blobs and layers that nothing refers to yet; they live for [`FRESH_SECONDS`], and unless they
 //!   are uploads only while the handle that made them lives (`lease_items` of kind `fresh`).
-//! - `cache(key, description, value, created_at, used_at)`, `cache_layers(key, pos, diff_id)`.
+//! - `cache(key, description, value, created_at, used_at, uses)`, `cache_layers(key, pos, diff_id)`; `uses` since version 3.
 //! - `leases(id, named)`, `lease_items(lease, kind, target)`.
 //! - `compressed(diff_id, coding, digest, size)`: blobs that are compressed layers; since version 2.
 
@@ -29,7 +29,7 @@ pub(super) const FRESH_SECONDS: i64 = 3600;
 /// the index reads all of it.
 const LOG_PAGES: i64 = 256;
 
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 const SCHEMA: &str = "
 CREATE TABLE repos(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 INSERT INTO repos(id, name) VALUES (0, '');
@@ -57,12 +57,18 @@ CREATE TABLE lease_items(lease TEXT NOT NULL, kind TEXT NOT NULL, target TEXT NO
 PRAGMA user_version = 1;
 ";
 /// `MIGRATIONS[n]` leads from version `n + 1` to the next one.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE compressed(diff_id TEXT NOT NULL, coding TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL,
   PRIMARY KEY(diff_id, coding)) WITHOUT ROWID;
 CREATE INDEX compressed_digest ON compressed(digest);
 PRAGMA user_version = 2;
-"];
+",
+    "
+ALTER TABLE cache ADD COLUMN uses INTEGER NOT NULL DEFAULT 0;
+PRAGMA user_version = 3;
+",
+];
 
 /// How sure a commit must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +117,7 @@ impl Index {
                 Connect::Version(found) => Error::Format {
                     root: self.path.clone(),
                     found: format!("index schema {found}"),
-                    expected: "index schema 2",
+                    expected: "index schema 3",
                 },
             }),
         }

@@ -68,8 +68,10 @@
 //! `archive/tar` writes it only where needed; times in whole seconds; no user names; hard links to the first path; no
 //! sockets; overlay deletions as `.wh.` entries; overlay's own attributes never.
 
+mod adopt;
 mod blobs;
 mod cache;
+mod cache_usage;
 mod check;
 mod compress;
 pub(crate) mod confined;
@@ -106,7 +108,8 @@ pub use lease::Lease;
 pub use named_lock::NamedLock;
 pub use snapshot::Snapshot;
 pub use types::{
-    Backing, BlobInfo, CacheRecord, GcOptions, GcReport, Image, Layer, ManifestForm, StoredManifest, Usage,
+    Backing, BlobInfo, CacheEntry, CacheRecord, GcOptions, GcReport, Image, Layer, ManifestForm,
+    StoredManifest, Usage,
 };
 pub use unpack::UnpackLimits;
 pub use usage::disk_usage;

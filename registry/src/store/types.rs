@@ -83,6 +83,29 @@ pub struct CacheRecord {
     pub layers: Vec<DiffId>,
 }
 
+/// A cache record as [`Store::cache_entries`](super::Store::cache_entries) tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheEntry {
+    /// The key.
+    pub key: String,
+    /// What it was put with.
+    pub description: String,
+    /// The layers that it keeps alive.
+    pub layers: Vec<DiffId>,
+    /// Bytes on disk (`st_blocks`) of its layers, each counted for its oldest record alone; of the record itself if it has none.
+    pub bytes: u64,
+    /// An image has one of its layers, too.
+    pub shared: bool,
+    /// A lease of a living process, a build's mostly, keeps one of its layers.
+    pub in_use: bool,
+    /// Unix seconds.
+    pub created_at: i64,
+    /// Unix seconds, not finer than a minute.
+    pub used_at: i64,
+    /// How often it was found, at most once a minute.
+    pub uses: u64,
+}
+
 /// What a collection removed.
 #[derive(Debug, Clone, Default)]
 pub struct GcReport {
@@ -105,6 +128,8 @@ pub struct GcOptions {
     pub unused_images: bool,
     /// Also drop build cache records.
     pub cache: bool,
+    /// Also drop the build cache records of these keys.
+    pub cache_keys: Vec<String>,
     /// Only say what would go.
     pub dry_run: bool,
 }

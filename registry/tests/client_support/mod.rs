@@ -97,6 +97,7 @@ pub(crate) fn image(architecture: &str, tars: &[Vec<u8>]) -> Parts {
             diff_ids: tars.iter().map(|tar| DiffId(Digest::sha256(tar))).collect(),
         },
         history: Vec::new(),
+        inline_cache: None,
     };
     let config = serde_json::to_vec(&config).unwrap();
     let layers: Vec<_> = tars.iter().map(|tar| gzip(tar)).collect();

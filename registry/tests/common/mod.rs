@@ -79,6 +79,7 @@ pub fn config(diff_ids: &[DiffId]) -> ImageConfig {
             diff_ids: diff_ids.to_vec(),
         },
         history: Vec::new(),
+        inline_cache: None,
     }
 }
 

@@ -41,7 +41,7 @@ impl Follower {
     ///
     /// # Errors
     /// The log cannot be read.
-    pub fn next(&mut self) -> io::Result<Vec<Event>> {
+    pub fn read_new(&mut self) -> io::Result<Vec<Event>> {
         self.clear_watch()?;
         let mut events = Vec::new();
         loop {
@@ -137,14 +137,14 @@ mod tests {
             let mut seen = Vec::new();
             while seen.len() < WRITERS * EVENTS {
                 wait(&follower);
-                seen.extend(follower.next().unwrap());
+                seen.extend(follower.read_new().unwrap());
             }
             seen
         });
         let ids: BTreeSet<&str> = seen.iter().map(|event| event.id.as_str()).collect();
         assert_eq!((ids.len(), seen.len()), (WRITERS * EVENTS, WRITERS * EVENTS));
         assert!(seen.is_sorted_by_key(|event| event.time));
-        assert!(follower.next().unwrap().is_empty());
+        assert!(follower.read_new().unwrap().is_empty());
         let kept = log.read().unwrap();
         assert!(kept.len() < seen.len() && seen.ends_with(&kept));
     }
@@ -163,7 +163,7 @@ mod tests {
         log.append(event(2)).unwrap();
         wait(&follower);
         let ids = |events: Vec<Event>| events.into_iter().map(|event| event.id).collect::<Vec<_>>();
-        assert_eq!(ids(follower.next().unwrap()), ["2"]);
+        assert_eq!(ids(follower.read_new().unwrap()), ["2"]);
         assert_eq!(ids(log.read().unwrap()), ["1", "2"]);
     }
 

@@ -27,7 +27,7 @@ fn until(follower: &mut Follower, id: &str, last: &str, times: usize) -> Vec<Str
     while seen.iter().filter(|action| *action == last).count() < times {
         assert!(follower.wait(&stop).unwrap());
         let events = follower
-            .next()
+            .read_new()
             .unwrap()
             .into_iter()
             .filter(|event| event.id == id);
@@ -44,7 +44,7 @@ fn on_failure() {
     let world = World::new();
     let (_, mut follower) = world.containers.events().follow().unwrap();
     let spec = world.spec_with(&["sh", "-c", "echo x; exit 3"], |spec| {
-        spec.restart = restart(Restart::OnFailure, 2)
+        spec.restart = restart(Restart::OnFailure, 2);
     });
     let id = world.create(&spec);
     world.containers.start(&id).unwrap();
@@ -71,7 +71,7 @@ fn always_until_stopped() {
     // Ends at once the first time, and stays the second time.
     let script = "test -e /again || { touch /again; exit 0; }; trap 'exit 7' TERM; sleep 1000 & wait";
     let spec = world.spec_with(&["sh", "-c", script], |spec| {
-        spec.restart = restart(Restart::Always, 0)
+        spec.restart = restart(Restart::Always, 0);
     });
     let id = world.create(&spec);
     let first = world.containers.wait_begin(&id, WaitCondition::NextExit).unwrap();

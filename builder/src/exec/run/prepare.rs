@@ -157,7 +157,7 @@ impl Prepared {
         let mut wanted: BTreeMap<String, Wanted> = BTreeMap::new();
         for (number, mount) in action.mounts.iter().enumerate() {
             if let MountKind::Cache { sharing, made, .. } = &mount.kind
-                && let Some(identity) = identity(&mount.kind, rootfs)
+                && let Some(identity) = identity(environment, &mount.kind, rootfs)
             {
                 let first = Wanted {
                     number,
@@ -178,7 +178,11 @@ impl Prepared {
                 Some(source) => source.copy_to(environment, path),
                 None => empty_cache(path, wanted.made),
             };
+            environment
+                .remote
+                .restore_mount(environment.lease, &wanted.identity);
             let cache = store.acquire(&wanted.identity, wanted.sharing, &fill, environment.stop)?;
+            environment.remote.note_mount(&wanted.identity);
             self.caches.insert(key, cache);
         }
         Ok(())
@@ -208,8 +212,8 @@ impl Prepared {
                 readonly: *readonly,
             }),
             MountKind::Cache { target, readonly, .. } => {
-                let cache =
-                    identity(&mount.kind, rootfs).and_then(|identity| self.caches.get(&identity.key()));
+                let cache = identity(environment, &mount.kind, rootfs)
+                    .and_then(|identity| self.caches.get(&identity.key()));
                 let cache = cache.ok_or_else(|| Error::internal("all cache mounts are taken"))?;
                 Some(bound(Path::new(target), &cache.data(), *readonly))
             }
@@ -225,7 +229,11 @@ impl Prepared {
 }
 
 /// What a cache mount is found by.
-fn identity(kind: &MountKind, rootfs: &dyn Fn(usize) -> Option<Arc<RootFs>>) -> Option<MountIdentity> {
+fn identity(
+    environment: &Environment<'_>,
+    kind: &MountKind,
+    rootfs: &dyn Fn(usize) -> Option<Arc<RootFs>>,
+) -> Option<MountIdentity> {
     let MountKind::Cache {
         namespace,
         id,
@@ -240,7 +248,10 @@ fn identity(kind: &MountKind, rootfs: &dyn Fn(usize) -> Option<Arc<RootFs>>) -> 
     let mut origin = Vec::new();
     match from {
         Some(CopyFrom::Step(Some(step))) => origin.push(format!("rootfs={}", rootfs(*step)?.identity())),
-        Some(CopyFrom::Named(number)) => origin.push(format!("context={number}")),
+        Some(CopyFrom::Named(number)) => {
+            let name = environment.request.named_contexts.keys().nth(*number)?;
+            origin.push(format!("context={name}"));
+        }
         Some(CopyFrom::Step(None) | CopyFrom::Context) | None => {}
     }
     if source != "/" {

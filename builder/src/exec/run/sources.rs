@@ -63,6 +63,9 @@ pub(in crate::exec) fn find(
             Some(named) => Some(&named.files),
             None => environment.context.filter(|_| from == CopyFrom::Context),
         };
+        if let Some(rootfs) = &rootfs {
+            environment.ready(rootfs)?;
+        }
         let (root, filter) = match (&rootfs, context) {
             (Some(rootfs), _) => (
                 mount_readonly(&rootfs.lowers, environment.empty)?,

@@ -116,6 +116,7 @@ pub(in crate::export) fn store_statements(
             diff_ids: layers.iter().map(|layer| DiffId(layer.digest.clone())).collect(),
         },
         history: Vec::new(),
+        inline_cache: None,
     };
     let config = bytes_of(&config)?;
     let digest = keep(store, lease, &config)?;

@@ -22,7 +22,7 @@ fn refused() {
         (
             "FROM a AS x\nCOPY --from=1 / /\n",
             Request::default(),
-            &["invalid stage index 1", "Dockerfile:2:13"],
+            &["invalid stage index 1", "Dockerfile:2:28"],
         ),
         (
             "FROM a AS x\nCOPY --from=0 / /\n",
@@ -39,7 +39,7 @@ fn refused() {
             Request::default(),
             &[
                 "cannot copy from stage \"y\", it needs to be defined before",
-                "Dockerfile:2:13",
+                "Dockerfile:2:28",
             ],
         ),
         (

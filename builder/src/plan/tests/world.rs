@@ -69,6 +69,7 @@ fn config(platform: &Platform, triggers: &[&str]) -> ImageConfig {
             diff_ids: vec![Digest::sha256(b"layer").to_string().parse().unwrap()],
         },
         history: Vec::new(),
+        inline_cache: None,
     }
 }
 

@@ -92,6 +92,9 @@ pub(super) fn run(engine: &Engine, mut job: Job, tell: &dyn Tell, cancelled: &At
     match built {
         Ok(built) => {
             tell.finished(&built);
+            if built.cached < built.steps {
+                engine.trim_build_cache();
+            }
             Ok(())
         }
         Err(error) => tell.failed(error),

@@ -119,6 +119,7 @@ async fn import(engine: Engine, query: &Query, platform: Platform, body: Body) -
                         comment: message,
                         ..History::default()
                     }],
+                    inline_cache: None,
                 };
                 let names: Vec<ImageRef> = name.into_iter().collect();
                 let id = store.put_image(&image, &[store.layer_descriptor(&layer)], &names)?;
