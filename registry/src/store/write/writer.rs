@@ -15,6 +15,7 @@ use rustix::fs::{
 };
 
 use super::super::blobs::open_dir;
+use super::super::confined::{DEVICE, device_note, is_confined, parse_device_note};
 use super::super::error::{Error, IoContext, Result};
 use super::super::handle::Store;
 use super::super::snapshot::Snapshot;
@@ -161,6 +162,16 @@ impl LayerWriter<'_> {
     /// # Errors
     /// Those of [`Self::enter`].
     pub fn file(&mut self, name: &OsStr, attributes: &Attributes, source: &File, size: u64) -> Result<u64> {
+        if size == 0
+            && is_confined()
+            && let Some(note) = Target::File(source.as_fd())
+                .all()
+                .at(Path::new(name))?
+                .remove(DEVICE)
+            && let Some((character, device)) = parse_device_note(&note)
+        {
+            return self.device_note(name, attributes, character, device).map(|()| 0);
+        }
         let stat = fstat(source).at(Path::new(name))?;
         let blocks = u64::try_from(stat.st_blocks).unwrap_or(u64::MAX);
         let sparse = blocks.saturating_mul(512) < size;
@@ -236,6 +247,15 @@ impl LayerWriter<'_> {
     /// # Errors
     /// Those of [`Self::enter`]; a character device 0:0 would be a deletion and is refused.
     pub fn node(&mut self, name: &OsStr, attributes: &Attributes, node: Node) -> Result<()> {
+        match node {
+            Node::Character(major, minor) if is_confined() && (major, minor) != (0, 0) => {
+                return self.device_note(name, attributes, true, (major, minor));
+            }
+            Node::Block(major, minor) if is_confined() => {
+                return self.device_note(name, attributes, false, (major, minor));
+            }
+            _ => {}
+        }
         let (base, mut attributes) = (self.path.len(), self.prepared(attributes));
         attributes.xattrs.clear();
         self.push_name(name)?;
@@ -266,6 +286,29 @@ impl LayerWriter<'_> {
             self.head(flag, &attributes, 0, b"", device);
             self.check(&stat, &attributes, None);
         }
+        self.path.truncate(base);
+        Ok(())
+    }
+
+    /// Makes the file that stands for a device node where nodes cannot be made, and hashes the node.
+    fn device_note(
+        &mut self,
+        name: &OsStr,
+        attributes: &Attributes,
+        character: bool,
+        device: (u32, u32),
+    ) -> Result<()> {
+        let (base, attributes) = (self.path.len(), self.prepared(attributes));
+        self.push_name(name)?;
+        let path = self.at();
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.top().dir, name, flags, Mode::RUSR | Mode::WUSR).at(&path)?;
+        let flag = if character { Flag::Char } else { Flag::Block };
+        self.head(flag, &attributes, 0, b"", device);
+        let note = device_note(character, device);
+        Target::File(file.as_fd()).set(DEVICE, &note).at(&path)?;
+        self.finish(&file, &attributes, &path)?;
+        self.check(&fstat(&file).at(&path)?, &attributes, Some(0));
         self.path.truncate(base);
         Ok(())
     }
