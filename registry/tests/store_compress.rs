@@ -211,7 +211,8 @@ fn older_index() {
     sh(
         dir.path(),
         "python3 -c \"import sqlite3; c = sqlite3.connect('store/index.db'); \
-         c.execute('DROP TABLE compressed'); c.execute('PRAGMA user_version = 1'); c.commit()\"",
+         c.execute('DROP TABLE compressed'); \
+         c.execute('ALTER TABLE cache DROP COLUMN uses'); c.execute('PRAGMA user_version = 1'); c.commit()\"",
     );
     let store = Store::open(&root).unwrap();
     let lease = store.lease().unwrap();

@@ -559,8 +559,8 @@ fn hostile_archives() {
         ("truncated header", tar(&[file("x")])[..300].to_vec(), "truncated"),
         ("text", b"hello world".to_vec(), "truncated"),
         ("empty", Vec::new(), "empty"),
-        ("xz", b"\xfd7zXZ\0....".to_vec(), "unsupported compression xz"),
-        ("bzip2", b"BZh91AY&SY".to_vec(), "unsupported compression bzip2"),
+        ("broken xz", b"\xfd7zXZ\0....".to_vec(), "archive"),
+        ("broken bzip2", b"BZh91AY&SY".to_vec(), "archive"),
         (
             "broken gzip",
             b"\x1f\x8b\x08\0\0\0\0\0\0\0garbage".to_vec(),
