@@ -16,7 +16,7 @@ use super::error::{Error, Result};
 use super::tar::decode::TarReader;
 use crate::digest::{Algorithm, Digest, Hasher};
 pub(crate) use apply::Lowers;
-use decompress::decompress;
+pub(super) use decompress::decompress;
 
 /// Bounds on what one layer archive may unpack to. They are no substitute for a quota: they keep a hostile archive from
 /// filling the disk or running for ever.
