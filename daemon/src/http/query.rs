@@ -39,6 +39,14 @@ impl Query {
             .map(|(_, value)| percent_decode_str(value).collect())
     }
 
+    /// The bytes of a parameter that need not be text, as Go's forms have them: a plus sign is a blank.
+    pub(crate) fn bytes(&self, name: &str) -> Option<Vec<u8>> {
+        let mut pairs = self.text.split('&').filter_map(|pair| pair.split_once('='));
+        pairs
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| percent_decode_str(&value.replace('+', " ")).collect())
+    }
+
     /// The first value; empty when absent, as Go's `r.Form.Get`.
     pub(crate) fn get(&self, name: &str) -> &str {
         self.pairs

@@ -1,8 +1,8 @@
 //! The files of a container, running or not, through handles.
 
 use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -231,6 +231,30 @@ impl Files {
     /// The kernel's; `ENOTDIR` for anything else.
     pub fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
         Ok(self.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?)
+    }
+
+    /// The bytes of a small regular file inside, `None` if there is none.
+    ///
+    /// # Errors
+    /// It is no regular file, larger than `limit`, or the kernel's.
+    pub fn read(&self, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        // Opening a device could act, so the kind is settled on a handle first.
+        let handle = match self.open(path, OFlags::PATH) {
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            result => result?,
+        };
+        let stat = rustix::fs::statat(&handle, "", AtFlags::EMPTY_PATH)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(io::Error::other("not a regular file"));
+        }
+        let mut bytes = Vec::new();
+        File::open(format!("/proc/self/fd/{}", handle.as_raw_fd()))?
+            .take(limit + 1)
+            .read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            return Err(io::Error::other(format!("larger than {limit} bytes")));
+        }
+        Ok(Some(bytes))
     }
 
     /// What keeps a directory, opened by [`Files::directory`], from being written to, if anything does.
