@@ -5,6 +5,7 @@
 pub(crate) mod build;
 pub(crate) mod container;
 pub(crate) mod create;
+pub(crate) mod data;
 pub(crate) mod image;
 pub(crate) mod root;
 pub(crate) mod system;

@@ -2,13 +2,17 @@
 
 mod attach;
 mod build;
+mod commit;
 mod completion;
+mod cp;
 mod create;
 mod daemon;
 mod df;
+mod diff;
 mod each;
 mod events;
 mod exec;
+mod export;
 mod foreground;
 mod history;
 mod images;
@@ -27,9 +31,11 @@ mod rmi;
 mod run;
 mod save;
 mod start;
+mod stats;
 mod tag;
 mod top;
 mod unshare;
+mod update;
 mod verb;
 mod version;
 

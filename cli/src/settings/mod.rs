@@ -2,6 +2,6 @@
 
 pub(crate) mod container;
 pub(crate) mod filters;
-mod lifecycle;
+pub(crate) mod lifecycle;
 pub(crate) mod mounts;
 pub(crate) mod values;

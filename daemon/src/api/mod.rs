@@ -23,8 +23,8 @@ pub use container::{
 };
 pub use cooper_registry::oci::HealthConfig;
 pub use data::{
-    BlkioEntry, BlkioStats, CpuStats, CpuUsage, FilesystemChange, IdResponse, MemoryStats, PathStat, PidsStats,
-    Stats, ThrottlingData, UpdateRequest, UpdateResponse,
+    BlkioEntry, BlkioStats, CpuStats, CpuUsage, FilesystemChange, IdResponse, MemoryStats, PathStat,
+    PidsStats, Stats, ThrottlingData, UpdateRequest, UpdateResponse,
 };
 pub use event::{EventActor, EventMessage};
 pub use exec::{ExecCreateRequest, ExecCreateResponse, ExecInspect, ExecProcessConfig, ExecStartRequest};

@@ -95,16 +95,16 @@ mod tests {
 
     #[test]
     fn zero_changes_nothing_and_the_rest_is_checked_with_what_is_there() {
-        let check = |before: &HostConfig, change: UpdateRequest, expected: Result<&dyn Fn(&Resources), &str>| {
-            let mut host = before.clone();
-            let result =
-                check_update(&change, 4).and_then(|()| merge_update(&mut host, &change, 4));
-            match (result, expected) {
-                (Ok((resources, _)), Ok(look)) => look(&resources),
-                (Err(error), Err(text)) => assert!(error.message.contains(text), "{}", error.message),
-                (result, _) => panic!("{change:?}: {result:?}"),
-            }
-        };
+        let check =
+            |before: &HostConfig, change: UpdateRequest, expected: Result<&dyn Fn(&Resources), &str>| {
+                let mut host = before.clone();
+                let result = check_update(&change, 4).and_then(|()| merge_update(&mut host, &change, 4));
+                match (result, expected) {
+                    (Ok((resources, _)), Ok(look)) => look(&resources),
+                    (Err(error), Err(text)) => assert!(error.message.contains(text), "{}", error.message),
+                    (result, _) => panic!("{change:?}: {result:?}"),
+                }
+            };
         let with = |set: &dyn Fn(&mut HostConfig)| {
             let mut host = HostConfig::default();
             set(&mut host);
@@ -116,33 +116,75 @@ mod tests {
             host.memory_swap = 128 << 20;
             host.pids_limit = Some(10);
         });
-        check(&limited, plain.clone(), Ok(&|resources| {
-            assert_eq!((resources.memory, resources.pids_limit), (Some(64 << 20), Some(10)));
-        }));
-        check(&limited, with(&|host| host.pids_limit = Some(-1)), Ok(&|resources| {
-            assert_eq!(resources.pids_limit, Some(-1));
-        }));
-        check(&limited, with(&|host| host.memory = 96 << 20), Ok(&|resources| {
-            assert_eq!((resources.memory, resources.memory_swap), (Some(96 << 20), Some(128 << 20)));
-        }));
+        check(
+            &limited,
+            plain.clone(),
+            Ok(&|resources| {
+                assert_eq!(
+                    (resources.memory, resources.pids_limit),
+                    (Some(64 << 20), Some(10))
+                );
+            }),
+        );
+        check(
+            &limited,
+            with(&|host| host.pids_limit = Some(-1)),
+            Ok(&|resources| {
+                assert_eq!(resources.pids_limit, Some(-1));
+            }),
+        );
+        check(
+            &limited,
+            with(&|host| host.memory = 96 << 20),
+            Ok(&|resources| {
+                assert_eq!(
+                    (resources.memory, resources.memory_swap),
+                    (Some(96 << 20), Some(128 << 20))
+                );
+            }),
+        );
         check(
             &limited,
             with(&|host| host.memory = 256 << 20),
             Err("smaller than already set memoryswap limit"),
         );
-        check(&limited, with(&|host| host.memory_swap = -1), Ok(&|resources| {
-            assert_eq!(resources.memory_swap, Some(-1));
-        }));
-        check(&plain, with(&|host| host.memory_swap = 8 << 20), Err("always set the Memory limit"));
-        check(&plain, with(&|host| host.memory = 32 << 20), Ok(&|resources| {
-            assert_eq!(resources.memory, Some(32 << 20));
-        }));
-        check(&plain, with(&|host| host.memory = 1 << 20), Err("Minimum memory limit allowed is 6MB"));
+        check(
+            &limited,
+            with(&|host| host.memory_swap = -1),
+            Ok(&|resources| {
+                assert_eq!(resources.memory_swap, Some(-1));
+            }),
+        );
+        check(
+            &plain,
+            with(&|host| host.memory_swap = 8 << 20),
+            Err("always set the Memory limit"),
+        );
+        check(
+            &plain,
+            with(&|host| host.memory = 32 << 20),
+            Ok(&|resources| {
+                assert_eq!(resources.memory, Some(32 << 20));
+            }),
+        );
+        check(
+            &plain,
+            with(&|host| host.memory = 1 << 20),
+            Err("Minimum memory limit allowed is 6MB"),
+        );
         let nano = with(&|host| host.nano_cpus = 500_000_000);
-        check(&nano, with(&|host| host.cpu_quota = 5000), Err("as NanoCPUs has already been set"));
-        check(&nano, with(&|host| host.nano_cpus = 1_000_000_000), Ok(&|resources| {
-            assert_eq!(resources.cpu_quota, Some(100_000));
-        }));
+        check(
+            &nano,
+            with(&|host| host.cpu_quota = 5000),
+            Err("as NanoCPUs has already been set"),
+        );
+        check(
+            &nano,
+            with(&|host| host.nano_cpus = 1_000_000_000),
+            Ok(&|resources| {
+                assert_eq!(resources.cpu_quota, Some(100_000));
+            }),
+        );
         let policy = |name: &str| {
             with(&|host| {
                 host.restart_policy = api::RestartPolicy {

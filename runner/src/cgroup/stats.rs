@@ -251,10 +251,7 @@ mod tests {
         assert_eq!((stats.cpu.total, stats.cpu.kernel), (125_959_894, 20_000_000));
         assert_eq!(stats.cpu.per_cpu, [93_543_948, 32_415_946]);
         assert_eq!((stats.cpu.periods, stats.cpu.throttled), (7, 99));
-        assert_eq!(
-            (stats.memory.usage, stats.memory.stats["rss"]),
-            (872_448, 49_152)
-        );
+        assert_eq!((stats.memory.usage, stats.memory.stats["rss"]), (872_448, 49_152));
         assert_eq!((stats.pids, stats.pids_limit), (1, None));
         let io: Vec<_> = stats
             .io_bytes

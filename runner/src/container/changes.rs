@@ -242,7 +242,9 @@ fn differs(level: &Level, name: &[u8], upper: &Stat, lower: &Stat) -> rustix::io
             if !same || kind != FileType::RegularFile {
                 return Ok(!same);
             }
-            let Some(below) = &level.lower else { return Ok(true) };
+            let Some(below) = &level.lower else {
+                return Ok(true);
+            };
             Ok(capabilities(&level.upper, name)? != capabilities(below, name)?)
         }
     }

@@ -8,7 +8,9 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags, StatVfsMountFlags, StatxFlags};
+use rustix::fs::{
+    AtFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags, StatVfsMountFlags, StatxFlags,
+};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
@@ -22,7 +24,7 @@ use crate::overlay::Overlay;
 use crate::rootless::in_user_namespace;
 
 /// How often a container that is between two states is looked at, and the pause between.
-const ATTEMPTS: u32 = 250;
+const ATTEMPTS: u32 = 3000;
 const PAUSE: Duration = Duration::from_millis(20);
 /// The kernel's limit of links on the way to a file.
 const MAX_LINKS: usize = 40;
@@ -69,7 +71,7 @@ impl Containers {
     /// The files as the container sees them but for what it mounts itself, `/proc`, `/sys`, `/dev` and tmpfs.
     ///
     /// # Errors
-    /// [`Error::State`] if the container is about to start or between two runs for more than 5 s, or mounting fails.
+    /// [`Error::State`] if the container is about to start or between two runs for a minute, or somebody else copies its files as long, or mounting fails.
     pub fn files(&self, id: &str) -> Result<Files, Error> {
         let access = self.access(id, FlockOperation::NonBlockingLockExclusive)?;
         let layout = self.layout(id)?;
@@ -168,7 +170,7 @@ impl Containers {
         }
         Err(Error::State {
             id: id.to_owned(),
-            state: "about to start".into(),
+            state: "about to start, or its files are in use".into(),
         })
     }
 
@@ -276,7 +278,11 @@ impl Files {
     /// Opens a path, which with all its links stays inside.
     fn open(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let path = if path.as_os_str().is_empty() { Path::new("/") } else { path };
+        let path = if path.as_os_str().is_empty() {
+            Path::new("/")
+        } else {
+            path
+        };
         loop {
             match rustix::fs::openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
                 Err(Errno::AGAIN | Errno::INTR) => {}

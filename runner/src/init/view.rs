@@ -59,10 +59,7 @@ pub(crate) fn view_of_stopped(spec: &ContainerSpec, files: &[FileMount], empty: 
             set_mount_attr(&top, false, MountAttr::set(MountAttr::RDONLY))
                 .doing("make the root file system read-only")?;
         }
-        Ok(View {
-            root: top,
-            namespace,
-        })
+        Ok(View { root: top, namespace })
     })
 }
 

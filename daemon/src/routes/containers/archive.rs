@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode};
 use axum::response::IntoResponse as _;
 use base64::Engine as _;
-use cooper_registry::store::live::{self, Extract};
+use cooper_registry::store::live::{self, Extract, Owner};
 use cooper_runner::container::{Files, PathInfo, ReadOnly};
 use jiff::Timestamp;
 
@@ -211,9 +211,7 @@ pub(super) async fn put(
                     ErrorKind::NotADirectory => ApiError::bad("extraction point is not a directory"),
                     _ => asked.error(&error),
                 })?;
-            let read_only = files
-                .read_only(&directory)
-                .map_err(|error| asked.error(&error))?;
+            let read_only = files.read_only(&directory).map_err(|error| asked.error(&error))?;
             match read_only {
                 Some(ReadOnly::Root) => return Err(ApiError::bad("container rootfs is marked read-only")),
                 Some(ReadOnly::Mount) => return Err(ApiError::bad("mounted volume is marked read-only")),
@@ -221,10 +219,15 @@ pub(super) async fn put(
             }
             let user = engine.metadata(&id)?.config.user;
             let owner = match own && !user.is_empty() {
-                true => Some(owner(&files, &user)?),
-                false => None,
+                true => owner(&files, &user)?,
+                false => Owner::Archive,
             };
-            live::extract(&mut reader, directory, &Extract { keep_kinds, owner })?;
+            let options = Extract {
+                keep_kinds,
+                owner,
+                rename: None,
+            };
+            live::extract(&mut reader, directory, &options)?;
             engine.containers()?.tell(&id, "extract-to-dir", &[]);
             Ok(())
         })
@@ -233,7 +236,7 @@ pub(super) async fn put(
 }
 
 /// The ids of the container's user, by its own files.
-fn owner(files: &Files, user: &str) -> ApiResult<(u32, u32)> {
+fn owner(files: &Files, user: &str) -> ApiResult<Owner> {
     const LIMIT: u64 = 8 << 20;
     let read = |path: &str| {
         files
@@ -243,7 +246,7 @@ fn owner(files: &Files, user: &str) -> ApiResult<(u32, u32)> {
     let (passwd, group) = (read("/etc/passwd")?, read("/etc/group")?);
     let ids = cooper_runner::user::resolve(user, &[], passwd.as_deref(), group.as_deref())
         .map_err(|error| ApiError::bad(error.to_string()))?;
-    Ok((ids.uid, ids.gid))
+    Ok(Owner::Ids(ids.uid, ids.gid))
 }
 
 #[cfg(test)]

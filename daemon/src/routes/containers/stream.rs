@@ -25,9 +25,11 @@ pub(super) fn archive(
         let written = engine
             .waiting(move |_| {
                 let mut buffered = std::io::BufWriter::with_capacity(BUFFER, &mut writer);
-                let result = write(&mut buffered)
-                    .map_err(ApiError::from)
-                    .and_then(|()| buffered.flush().map_err(|error| ApiError::internal(error.to_string())));
+                let result = write(&mut buffered).map_err(ApiError::from).and_then(|()| {
+                    buffered
+                        .flush()
+                        .map_err(|error| ApiError::internal(error.to_string()))
+                });
                 // What is left in it after a failure must not be written.
                 drop(buffered.into_parts());
                 if let Err(error) = &result {

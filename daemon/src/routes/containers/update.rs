@@ -57,8 +57,8 @@ fn apply(engine: &Engine, id: &str, change: &UpdateRequest) -> ApiResult<UpdateR
         }
         overrides.resources = Some(resources);
         overrides.restart = Some(restart);
-        overrides.engine = serde_json::to_value(&host)
-            .map_err(|error| Failed(ApiError::internal(error.to_string())))?;
+        overrides.engine =
+            serde_json::to_value(&host).map_err(|error| Failed(ApiError::internal(error.to_string())))?;
         Ok::<_, Failed>(())
     });
     updated.map_err(|Failed(error)| error)?;

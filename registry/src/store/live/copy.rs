@@ -31,7 +31,9 @@ impl Store {
     pub fn snapshot_of(&self, upper: BorrowedFd<'_>, wanted: &dyn Fn(&Path) -> bool) -> Result<Snapshot> {
         let snapshot = self.new_snapshot()?;
         let to = open_path(&snapshot.upper())?;
-        let from = open_dir(upper, b".").at("/")?.ok_or_else(|| Error::io("/", Errno::NOENT))?;
+        let from = open_dir(upper, b".")
+            .at("/")?
+            .ok_or_else(|| Error::io("/", Errno::NOENT))?;
         let mut copier = Copier {
             root: to.try_clone().at("/")?,
             wanted,

@@ -27,8 +27,22 @@ use super::node::{Meta, kind};
 pub struct Extract {
     /// Neither a directory is replaced by something else, nor the other way round.
     pub keep_kinds: bool,
-    /// Owner and group of everything; `None` for those in the archive.
-    pub owner: Option<(u32, u32)>,
+    /// Whose everything becomes.
+    pub owner: Owner,
+    /// The first part of each name that is this becomes that; `.` stands for names without one.
+    pub rename: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Whose the files are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Owner {
+    /// As the archive says.
+    #[default]
+    Archive,
+    /// This user's and group's.
+    Ids(u32, u32),
+    /// Whoever unpacks; what only root may set is left out.
+    Caller,
 }
 
 const BUFFER: usize = 256 << 10;
@@ -89,8 +103,9 @@ const MAX_TIMES: usize = 256;
 
 impl Extractor<'_> {
     fn apply<R: Read>(&mut self, entry: &TarEntry, reader: &mut TarReader<R>) -> Result<(), Failure> {
-        let path = clean(&entry.path)
+        let mut path = clean(&entry.path)
             .ok_or_else(|| Failure::Said("invalid entry name: it leads out of the directory".to_owned()))?;
+        self.rename(&mut path)?;
         let Some((name, parents)) = path.split_last() else {
             // The directory that is unpacked into stays as it is, as in Docker.
             return Ok(());
@@ -113,8 +128,9 @@ impl Extractor<'_> {
             }
             Kind::Regular => self.file(&parent, name, entry, &meta, reader)?,
             Kind::Hardlink => {
-                let target = clean(&entry.link)
+                let mut target = clean(&entry.link)
                     .ok_or_else(|| Failure::Said("hard link that leads out of the directory".to_owned()))?;
+                self.rename(&mut target)?;
                 let Some((target, parents)) = target.split_last() else {
                     return Err(Failure::Said("hard link to a directory".to_owned()));
                 };
@@ -143,27 +159,41 @@ impl Extractor<'_> {
                     _ => FileType::Fifo,
                 };
                 let device = makedev(entry.device.0, entry.device.1);
-                mknodat(
-                    &parent,
-                    name.as_slice(),
-                    kind,
-                    Mode::from_raw_mode(0o600),
-                    device,
-                )?;
+                mknodat(&parent, name.as_slice(), kind, Mode::from_raw_mode(0o600), device)?;
                 meta.set_node(&parent, name, false)?;
             }
         }
         Ok(())
     }
 
+    fn rename(&self, path: &mut Vec<Vec<u8>>) -> Result<(), Failure> {
+        let Some((from, to)) = &self.options.rename else {
+            return Ok(());
+        };
+        let to = clean(to).ok_or_else(|| Failure::Said("renamed to a name that leads out".to_owned()))?;
+        if from == b"." {
+            path.splice(0..0, to);
+        } else if path.first() == Some(from) {
+            path.splice(0..1, to);
+        }
+        Ok(())
+    }
+
     fn meta(&self, entry: &TarEntry) -> Meta {
-        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
+        let mut xattrs = entry.xattrs.clone();
+        let owner = match self.options.owner {
+            Owner::Archive => Some((entry.uid, entry.gid)),
+            Owner::Ids(uid, gid) => Some((uid, gid)),
+            Owner::Caller => {
+                xattrs.retain(|(name, _)| name.starts_with(b"user."));
+                None
+            }
+        };
         Meta {
             mode: entry.mode,
-            uid,
-            gid,
+            owner,
             modified: entry.mtime,
-            xattrs: entry.xattrs.clone(),
+            xattrs,
         }
     }
 
@@ -192,9 +222,8 @@ impl Extractor<'_> {
             (true, false) => {
                 // The standard library removes by handles once it has the first, which is named through ours.
                 let path = [format!("/proc/self/fd/{}/", parent.as_raw_fd()).as_bytes(), name].concat();
-                std::fs::remove_dir_all(OsStr::from_bytes(&path)).map_err(|error| {
-                    Failure::System(Errno::from_io_error(&error).unwrap_or(Errno::IO))
-                })?;
+                std::fs::remove_dir_all(OsStr::from_bytes(&path))
+                    .map_err(|error| Failure::System(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
             }
             (false, _) => unlinkat(parent, name, AtFlags::empty())?,
         }
@@ -259,7 +288,7 @@ impl Extractor<'_> {
                 Err(Errno::NOENT) => {
                     mkdirat(&dir, path[length - 1].as_slice(), Mode::from_raw_mode(0o755))?;
                     let made = self.open(&path[..length])?;
-                    if let Some((uid, gid)) = self.options.owner {
+                    if let Owner::Ids(uid, gid) = self.options.owner {
                         let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
                         fchown(made.as_fd(), Some(uid), Some(gid))?;
                     }
@@ -385,18 +414,15 @@ mod tests {
             }
         };
         check(&[("../secret", 'f', "evil")], Err("leads out of the directory"));
-        check(&[("sub/../../secret", 'f', "evil")], Err("leads out of the directory"));
+        check(
+            &[("sub/../../secret", 'f', "evil")],
+            Err("leads out of the directory"),
+        );
         check(&[("/secret", 'f', "mine")], Ok("secret"));
         check(&[("sub/../secret", 'f', "mine")], Ok("secret"));
         check(&[("up/secret", 'f', "mine")], Ok("secret"));
-        check(
-            &[("l", 'l', "/"), ("l/secret", 'f', "mine")],
-            Ok("secret"),
-        );
-        check(
-            &[("l", 'l', "../../.."), ("l/secret", 'f', "mine")],
-            Ok("secret"),
-        );
+        check(&[("l", 'l', "/"), ("l/secret", 'f', "mine")], Ok("secret"));
+        check(&[("l", 'l', "../../.."), ("l/secret", 'f', "mine")], Ok("secret"));
         check(&[("h", 'h', "../secret")], Err("leads out of the directory"));
         check(&[("h", 'h', "up/secret")], Err("No such file"));
         check(&[("up", 'f', "replaced")], Ok("up"));
@@ -412,7 +438,7 @@ mod tests {
             fs::write(world.path().join("file"), "old").unwrap();
             let options = Extract {
                 keep_kinds,
-                owner: None,
+                ..Extract::default()
             };
             let result = extract(&mut Cursor::new(archive(entries)), open(world.path()), &options);
             let error = result.err().map(|error| error.to_string());
@@ -470,14 +496,8 @@ mod tests {
                 .map(|entry| String::from_utf8(entry.unwrap().path_bytes().into_owned()).unwrap())
                 .collect()
         };
-        assert_eq!(
-            names(&bytes),
-            ["d/", "d/e/", "d/f", "d/g", "d/l", "d/p"]
-        );
-        assert_eq!(
-            names(&pack(&from.join("d/e"), Some(b"renamed"))),
-            ["renamed/"]
-        );
+        assert_eq!(names(&bytes), ["d/", "d/e/", "d/f", "d/g", "d/l", "d/p"]);
+        assert_eq!(names(&pack(&from.join("d/e"), Some(b"renamed"))), ["renamed/"]);
         assert_eq!(names(&pack(&from, Some(b".")))[..2], ["./", "./d/"]);
         assert_eq!(names(&pack(&from, Some(b"")))[..2], ["/", "/d/"]);
     }

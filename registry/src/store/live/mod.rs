@@ -9,5 +9,5 @@ mod extract;
 mod node;
 mod pack;
 
-pub use extract::{Extract, extract};
+pub use extract::{Extract, Owner, extract};
 pub use pack::{pack_directory, pack_entry};

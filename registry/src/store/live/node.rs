@@ -17,8 +17,8 @@ pub(super) const MAX_DEPTH: usize = 2048;
 #[derive(Debug, Clone)]
 pub(super) struct Meta {
     pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+    /// User and group; `None` leaves them.
+    pub(super) owner: Option<(u32, u32)>,
     pub(super) modified: (i64, i64),
     pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -27,8 +27,7 @@ impl Meta {
     pub(super) fn new(stat: &Stat, xattrs: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Self {
         Self {
             mode: stat.st_mode & 0o7777,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
+            owner: Some((stat.st_uid, stat.st_gid)),
             modified: (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
             xattrs: xattrs.into_iter().collect(),
         }
@@ -58,7 +57,9 @@ impl Meta {
 
     /// Owner, then mode (a change of owner clears set-uid), then attributes (it clears capabilities too), then time.
     pub(super) fn set(&self, file: &OwnedFd) -> Result<(), Errno> {
-        fchown(file, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))?;
+        if let Some((uid, gid)) = self.owner {
+            fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        }
         fchmod(file, Mode::from_raw_mode(self.mode))?;
         self.set_xattrs(Target::File(file.as_fd()))?;
         futimens(file, &self.times())
@@ -66,8 +67,10 @@ impl Meta {
 
     /// The same for what cannot be opened.
     pub(super) fn set_node(&self, parent: &OwnedFd, name: &[u8], is_link: bool) -> Result<(), Errno> {
-        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
-        chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        if let Some((uid, gid)) = self.owner {
+            let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+            chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
         if !is_link {
             // The name was made a moment ago; if it is a link now, its target stays as it is.
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;

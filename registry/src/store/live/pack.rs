@@ -199,7 +199,9 @@ impl<'a> Packer<'a> {
             left -= got as u64;
         }
         let pad = usize::try_from(padding(size)).unwrap_or(0);
-        self.to.write_all(&[0; super::super::tar::BLOCK][..pad]).at("archive")
+        self.to
+            .write_all(&[0; super::super::tar::BLOCK][..pad])
+            .at("archive")
     }
 
     /// Writes a link to the first name of a file that has several, if that was met before.

@@ -10,7 +10,10 @@ const XZ_MEMORY: u64 = 128 << 20;
 /// Wraps `archive` in the decoder that its magic number asks for. Several gzip members or zstd frames in a row are one
 /// stream, as `gzip` and `zstd` themselves read them. bzip2 and xz are no formats of layers; they are read where `import`
 /// says that any archive is.
-pub(in super::super) fn decompress<'a>(archive: &'a mut dyn Read, import: bool) -> Result<Box<dyn Read + 'a>> {
+pub(in super::super) fn decompress<'a>(
+    archive: &'a mut dyn Read,
+    import: bool,
+) -> Result<Box<dyn Read + 'a>> {
     let mut input = BufReader::with_capacity(256 << 10, archive);
     // A first read may be short; magic numbers need at most six bytes.
     let mut head = Vec::with_capacity(6);
