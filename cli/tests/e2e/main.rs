@@ -11,6 +11,7 @@ mod build;
 mod clients;
 mod crash;
 mod daemon;
+mod data;
 mod events;
 mod image;
 mod lifecycle;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         build::TESTS,
         crash::TESTS,
         daemon::TESTS,
+        data::TESTS,
         events::TESTS,
         lifecycle::TESTS,
         clients::TESTS,

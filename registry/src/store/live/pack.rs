@@ -30,6 +30,10 @@ type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
 /// The system's for the tree and for `to`.
 pub fn pack_directory(directory: OwnedFd, name: Option<&[u8]>, to: &mut dyn Write) -> Result<()> {
     let mut packer = Packer::new(to);
+    // A mount's handle can only be used to open others.
+    let directory = open_dir(&directory, b".")
+        .at("/")?
+        .ok_or_else(|| Error::io("/", Errno::NOENT))?;
     let stat = fstat(&directory).at("/")?;
     if let Some(name) = name {
         packer.path = [name, b"/"].concat();
