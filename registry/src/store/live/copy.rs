@@ -134,25 +134,22 @@ impl Copier<'_> {
                 return Ok(Some((from, to)));
             }
             FileType::RegularFile => self.file(level, name)?,
-            FileType::Symlink => {
-                if !self.linked(level, name, &stat)? {
-                    let target = match readlinkat(&level.from, name, Vec::new()) {
-                        Err(Errno::NOENT | Errno::INVAL) => return Ok(None),
-                        result => result.at(self.at())?,
-                    };
-                    symlinkat(&target, &level.to, name).at(self.at())?;
-                    self.node_meta(level, name, &stat, true)?;
-                }
-            }
             FileType::CharacterDevice if stat.st_rdev == 0 => self.whiteout(level, name)?,
-            FileType::CharacterDevice | FileType::BlockDevice | FileType::Fifo => {
-                if !self.linked(level, name, &stat)? {
-                    let mode = Mode::from_raw_mode(0o600);
-                    mknodat(&level.to, name, kind(&stat), mode, stat.st_rdev).at(self.at())?;
-                    self.node_meta(level, name, &stat, false)?;
-                }
+            FileType::Socket | FileType::Unknown => {}
+            _ if self.linked(level, name, &stat)? => {}
+            FileType::Symlink => {
+                let target = match readlinkat(&level.from, name, Vec::new()) {
+                    Err(Errno::NOENT | Errno::INVAL) => return Ok(None),
+                    result => result.at(self.at())?,
+                };
+                symlinkat(&target, &level.to, name).at(self.at())?;
+                self.node_meta(level, name, &stat, true)?;
             }
-            _ => {}
+            node => {
+                let mode = Mode::from_raw_mode(0o600);
+                mknodat(&level.to, name, node, mode, stat.st_rdev).at(self.at())?;
+                self.node_meta(level, name, &stat, false)?;
+            }
         }
         Ok(None)
     }
