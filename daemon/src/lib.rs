@@ -21,6 +21,11 @@ pub use routes::router;
 /// The engine's version, as `GET /version` reports it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// What clients of `/containers/{id}/archive` need: archives of trees on their side.
+pub mod files {
+    pub use cooper_registry::store::live::{Extract, Owner, extract, pack_directory, pack_entry};
+}
+
 /// What clients of `POST /cooper/build` need: the request's types, the tar of a context, and what it leaves out.
 pub mod build {
     pub use cooper_builder::build::{

@@ -6,6 +6,7 @@ pub(crate) mod build;
 pub(crate) mod builder;
 pub(crate) mod container;
 pub(crate) mod create;
+pub(crate) mod data;
 pub(crate) mod image;
 pub(crate) mod root;
 pub(crate) mod system;

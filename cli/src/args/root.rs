@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{build, builder, container, create, image, system};
+use super::{build, builder, container, create, data, image, system};
 use crate::client::Places;
 
 /// Build Dockerfiles, serve the images from a built-in registry and run them as isolated containers
@@ -89,6 +89,18 @@ pub(crate) enum Verb {
     Rm(container::RmArgs),
     /// Wait until containers stop, then print their exit codes
     Wait(container::Names),
+    /// Copy files between a container and here
+    Cp(data::CpArgs),
+    /// Show which files of a container differ from its image's
+    Diff(data::DiffArgs),
+    /// Write a container's file system as a tar
+    Export(data::ExportArgs),
+    /// Make an image from what a container has changed
+    Commit(data::CommitArgs),
+    /// Show what containers use, as it changes
+    Stats(data::StatsArgs),
+    /// Change limits and restart policies of containers
+    Update(data::UpdateArgs),
     /// List the processes of a container
     Top(container::TopArgs),
     /// List images
@@ -178,6 +190,18 @@ pub(crate) enum ContainerVerb {
     Start(container::StartArgs),
     /// Stop running containers
     Stop(container::StopArgs),
+    /// Copy files between a container and here
+    Cp(data::CpArgs),
+    /// Show which files of a container differ from its image's
+    Diff(data::DiffArgs),
+    /// Write a container's file system as a tar
+    Export(data::ExportArgs),
+    /// Make an image from what a container has changed
+    Commit(data::CommitArgs),
+    /// Show what containers use, as it changes
+    Stats(data::StatsArgs),
+    /// Change limits and restart policies of containers
+    Update(data::UpdateArgs),
     /// List the processes of a container
     Top(container::TopArgs),
     /// Thaw all processes of containers

@@ -31,7 +31,7 @@ pub(super) async fn run(client: &Client, args: &SaveArgs) -> Result {
     }
 }
 
-async fn to_stdout(mut body: Incoming) -> Result {
+pub(super) async fn to_stdout(mut body: Incoming) -> Result {
     let pump = Pump::start()?;
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame.map_err(ClientError::from)?.into_data()
@@ -44,7 +44,7 @@ async fn to_stdout(mut body: Incoming) -> Result {
 }
 
 /// Writes beside the target and renames, so that the target is never half a tar. Devices and pipes are written as they are.
-async fn to_file(mut body: Incoming, path: &Path) -> Result {
+pub(super) async fn to_file(mut body: Incoming, path: &Path) -> Result {
     let fail = |error: std::io::Error| Failure::new(format!("cannot write {}: {error}", path.display()));
     let regular = std::fs::metadata(path).map_or(true, |metadata| metadata.is_file());
     let target = if regular {

@@ -2,9 +2,9 @@
 
 use super::lifecycle::Action;
 use super::{
-    attach, build, builder, completion, create, daemon, df, events, exec, history, images, import, info,
-    inspect, lifecycle, load, logs, prune, ps, pull, registry, rmi, run, save, start, tag, top, unshare,
-    version,
+    attach, build, builder, commit, completion, cp, create, daemon, df, diff, events, exec, export, history,
+    images, import, info, inspect, lifecycle, load, logs, prune, ps, pull, registry, rmi, run, save, start,
+    stats, tag, top, unshare, update, version,
 };
 use crate::args::builder::BuilderVerb;
 use crate::args::root::{Cli, ContainerVerb, ImageVerb, Verb};
@@ -107,6 +107,12 @@ async fn dispatch(client: &Client, verb: Verb) -> Result {
         Verb::Rename(args) | Verb::Container(ContainerVerb::Rename(args)) => {
             lifecycle::rename(client, &args).await
         }
+        Verb::Diff(args) | Verb::Container(ContainerVerb::Diff(args)) => diff::run(client, &args).await,
+        Verb::Cp(args) | Verb::Container(ContainerVerb::Cp(args)) => cp::run(client, &args).await,
+        Verb::Export(args) | Verb::Container(ContainerVerb::Export(args)) => export::run(client, &args).await,
+        Verb::Commit(args) | Verb::Container(ContainerVerb::Commit(args)) => commit::run(client, &args).await,
+        Verb::Stats(args) | Verb::Container(ContainerVerb::Stats(args)) => stats::run(client, &args).await,
+        Verb::Update(args) | Verb::Container(ContainerVerb::Update(args)) => update::run(client, &args).await,
         Verb::Top(args) | Verb::Container(ContainerVerb::Top(args)) => top::run(client, &args).await,
         Verb::Images(args) | Verb::Image(ImageVerb::Ls(args)) => images::run(client, &args).await,
         Verb::Rmi(args) | Verb::Image(ImageVerb::Rm(args)) => rmi::run(client, &args).await,

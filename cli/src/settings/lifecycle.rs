@@ -6,7 +6,7 @@ use super::values;
 use crate::args::create::ContainerFlags;
 
 /// `NAME[:RETRIES]`; the engine knows the names.
-pub(super) fn restart_policy(text: &str) -> Result<RestartPolicy, String> {
+pub(crate) fn restart_policy(text: &str) -> Result<RestartPolicy, String> {
     let (name, retries) = match text.split_once(':') {
         None => (text, 0),
         Some((name, retries)) => {

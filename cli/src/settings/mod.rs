@@ -3,6 +3,6 @@
 pub(crate) mod build;
 pub(crate) mod container;
 pub(crate) mod filters;
-mod lifecycle;
+pub(crate) mod lifecycle;
 pub(crate) mod mounts;
 pub(crate) mod values;

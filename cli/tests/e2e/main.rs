@@ -14,6 +14,7 @@ mod build_course;
 mod clients;
 mod crash;
 mod daemon;
+mod data;
 mod events;
 mod export;
 mod image;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         build_course::TESTS,
         crash::TESTS,
         daemon::TESTS,
+        data::TESTS,
         events::TESTS,
         lifecycle::TESTS,
         clients::TESTS,

@@ -7,6 +7,7 @@
 
 mod build;
 mod container;
+mod data;
 mod event;
 mod exec;
 mod host_config;
@@ -26,6 +27,10 @@ pub use container::{
     PruneContainersReport, SummaryHostConfig, SummaryNetworkSettings, TopResponse, WaitError, WaitResponse,
 };
 pub use cooper_registry::oci::HealthConfig;
+pub use data::{
+    BlkioEntry, BlkioStats, CpuStats, CpuUsage, FilesystemChange, IdResponse, MemoryStats, PathStat,
+    PidsStats, Stats, ThrottlingData, UpdateRequest, UpdateResponse,
+};
 pub use event::{EventActor, EventMessage};
 pub use exec::{ExecCreateRequest, ExecCreateResponse, ExecInspect, ExecProcessConfig, ExecStartRequest};
 pub use host_config::{

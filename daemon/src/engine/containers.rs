@@ -37,7 +37,12 @@ impl Engine {
         file.take(METADATA_LIMIT)
             .read_to_end(&mut bytes)
             .map_err(|error| failed(&error))?;
-        Metadata::decode(&bytes).map_err(|error| failed(&error))
+        let mut metadata = Metadata::decode(&bytes).map_err(|error| failed(&error))?;
+        let changed = self.containers()?.overrides(id)?.engine;
+        if !changed.is_null() {
+            metadata.host_config = serde_json::from_value(changed).map_err(|error| failed(&error))?;
+        }
+        Ok(metadata)
     }
 
     /// A container's health, if it has a check.

@@ -1,7 +1,8 @@
 //! What the engine knows of a container beyond the runner's spec: `config.json` in the container's directory.
 //!
 //! Format version 1: the JSON of [`Metadata`]. Written once, before the container becomes visible, by
-//! `Containers::create`; never changed afterwards, so readers need no lock. The container's name is the runner's.
+//! `Containers::create`; never changed afterwards, so readers need no lock. A `HostConfig` that was updated since is in the
+//! runner's `overrides.json` and takes the place of the one here. The container's name is the runner's.
 
 use serde::{Deserialize, Serialize};
 

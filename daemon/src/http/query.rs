@@ -13,6 +13,7 @@ use crate::error::{ApiError, ApiResult};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Query {
     pairs: Vec<(String, String)>,
+    text: String,
 }
 
 impl Query {
@@ -26,7 +27,16 @@ impl Query {
         let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         Self {
             pairs: pairs.map(|(k, v)| (decode(k), decode(v))).collect(),
+            text: text.to_owned(),
         }
+    }
+
+    /// The bytes of a parameter that need not be text, as Go's forms have them: a plus sign is a blank.
+    pub(crate) fn bytes(&self, name: &str) -> Option<Vec<u8>> {
+        let mut pairs = self.text.split('&').filter_map(|pair| pair.split_once('='));
+        pairs
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| percent_decode_str(&value.replace('+', " ")).collect())
     }
 
     /// The first value; empty when absent, as Go's `r.Form.Get`.

@@ -14,15 +14,6 @@ const NO_SWARM: &str = "This node is not a swarm manager. Use \"docker swarm ini
 
 pub(super) fn routes() -> Router<Engine> {
     let mut router = Router::new()
-        .route("/commit", post(unavailable))
-        .route("/containers/{id}/changes", get(unavailable))
-        .route("/containers/{id}/export", get(unavailable))
-        .route("/containers/{id}/stats", get(unavailable))
-        .route("/containers/{id}/update", post(unavailable))
-        .route(
-            "/containers/{id}/archive",
-            get(unavailable).head(unavailable).put(unavailable),
-        )
         .route("/containers/{id}/attach/ws", get(unavailable))
         .route("/containers/{id}/checkpoints", any(unavailable))
         .route("/images/search", get(unavailable))

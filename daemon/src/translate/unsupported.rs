@@ -13,6 +13,11 @@ pub(crate) fn refuse_unsupported(request: &CreateRequest) -> ApiResult<()> {
     host(&request.host_config)
 }
 
+/// The part of it that is about the host's resources.
+pub(super) fn refuse_unsupported_host(host_config: &HostConfig) -> ApiResult<()> {
+    host(host_config)
+}
+
 fn network(request: &CreateRequest) -> ApiResult<()> {
     let mode = request.host_config.network_mode.as_str();
     match mode {

@@ -84,6 +84,7 @@ mod ingest;
 mod layers;
 mod layout;
 mod lease;
+pub mod live;
 mod lock;
 mod manifest;
 mod merge;

@@ -3,6 +3,7 @@
 use std::os::fd::BorrowedFd;
 
 use super::layout::{Layout, Mounts};
+use super::stats::{self, Stats};
 use super::{CgroupError, DeviceRule, Resources, devices, v1, v2};
 use crate::rootless::in_user_namespace;
 
@@ -166,6 +167,18 @@ impl Cgroup {
         match &self.group {
             Group::V1(group) => group.apply(resources),
             Group::V2(group) => group.apply(resources),
+            Group::None => Err(CgroupError::NoGroup),
+        }
+    }
+
+    /// What the processes of the group and of groups below it have used.
+    ///
+    /// # Errors
+    /// [`CgroupError::NoGroup`]. What a missing controller would tell is left out, as is everything when the group has gone.
+    pub fn stats(&self) -> Result<Stats, CgroupError> {
+        match &self.group {
+            Group::V1(group) => Ok(stats::v1(|controller| group.dir(controller))),
+            Group::V2(group) => Ok(stats::v2(group.dir())),
             Group::None => Err(CgroupError::NoGroup),
         }
     }

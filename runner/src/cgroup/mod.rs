@@ -21,6 +21,7 @@ mod files;
 mod handle;
 mod layout;
 mod resources;
+mod stats;
 mod v1;
 mod v2;
 
@@ -29,3 +30,4 @@ pub use error::CgroupError;
 pub use handle::Cgroup;
 pub use layout::{Layout, detect, is_delegated};
 pub use resources::{DeviceRule, Resources};
+pub use stats::{BlockIo, Cpu, Memory, Stats};

@@ -194,6 +194,11 @@ impl Group {
         Ok(())
     }
 
+    /// The group's directory in a controller's hierarchy.
+    pub(super) fn dir(&self, controller: &str) -> Option<&Path> {
+        self.dirs.get(controller).map(PathBuf::as_path)
+    }
+
     pub(super) fn add_process(&self, pid: i32) -> Result<(), CgroupError> {
         for dir in self.unique_dirs() {
             files::write(&dir.join("cgroup.procs"), &pid.to_string())?;

@@ -113,7 +113,7 @@ impl Containers {
         Ok(())
     }
 
-    /// What the container was created with.
+    /// What the container was created with, and what was changed since ([`Containers::update`]).
     ///
     /// # Errors
     /// [`Error::NotFound`], or the file is damaged or from a newer version.

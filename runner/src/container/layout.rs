@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{Context, Error};
+use super::overrides::Overrides;
 use super::types::{STATE_VERSION, State};
 use crate::init::FileMount;
 use crate::spec::{ContainerSpec, SPEC_VERSION};
@@ -78,6 +79,10 @@ impl Layout {
         self.dir.join("state.json")
     }
 
+    pub(super) fn overrides(&self) -> PathBuf {
+        self.dir.join("overrides.json")
+    }
+
     pub(super) fn name(&self) -> PathBuf {
         self.dir.join("name")
     }
@@ -90,9 +95,11 @@ impl Layout {
         self.dir.join("execs").join(format!("{exec}.json"))
     }
 
+    /// The spec with what was changed since.
     pub(crate) fn read_spec(&self) -> Result<ContainerSpec, Error> {
-        let spec: ContainerSpec = read_json(&self.spec())?;
+        let mut spec: ContainerSpec = read_json(&self.spec())?;
         check_version(&self.spec(), spec.version, SPEC_VERSION)?;
+        Overrides::read(self)?.apply(&mut spec);
         Ok(spec)
     }
 

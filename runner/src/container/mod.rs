@@ -8,6 +8,7 @@
 //!     format                    "1\n": layout version of this directory
 //!     name                      the container's name
 //!     spec.json                 spec::ContainerSpec, with its version; never changes
+//!     overrides.json            Overrides, with their version: what takes the place of values of the spec
 //!     state.json                State, with its version
 //!     supervisor.lock           flock held by the supervisor as long as it lives
 //!     hosts hostname resolv.conf  bound over the container's files
@@ -29,7 +30,8 @@
 //! # Locks
 //! Whoever starts or removes a container, or renames it, holds a flock on its directory `<id>/` meanwhile. The
 //! supervisor holds `supervisor.lock`; with it comes the sole right to write `state.json` and `execs/`. An engine writes
-//! them only while it holds that lock itself. A creator holds a flock on `.tmp-<id>/`, and a shared one on `<data>/` until
+//! them only while it holds that lock itself. `overrides.json` is written under the lock on the directory. Whoever mounts
+//! the writable layer of a container that does not run holds `supervisor.lock` meanwhile, so that it cannot start. A creator holds a flock on `.tmp-<id>/`, and a shared one on `<data>/` until
 //! it has that; a sweep looks for leftovers under an exclusive lock on `<data>/`.
 //!
 //! # Crashes
@@ -40,6 +42,7 @@
 //! whose container has no directory is free.
 
 mod attach;
+mod changes;
 mod connect;
 mod containers;
 mod control;
@@ -47,20 +50,26 @@ mod create;
 mod delete;
 mod error;
 mod exec;
+mod files;
 mod health;
 mod layout;
 mod names;
+mod overrides;
 mod remove;
 mod state;
+mod stats;
 mod tell;
 mod types;
 mod wait;
 
+pub use changes::{Change, ChangeKind};
 pub use containers::Containers;
 pub(crate) use containers::{flock, prepare_exec_root};
 pub use error::{Error, StartErrorKind};
 pub use exec::ExecState;
+pub use files::{Files, PathInfo, ReadOnly};
 pub use health::{Health, HealthStatus, ProbeResult};
+pub use overrides::Overrides;
 pub use tell::ATTRIBUTES_FILE;
 pub use types::{AttachOptions, ExitStatus, State, Status, WaitCondition};
 pub use wait::{Advance, Wait};

@@ -1,6 +1,6 @@
 //! The container's side of clone: from a copy of the supervisor to the user's program.
 //!
-//! Everything here runs in a freshly cloned, single-threaded child that ends in execve or `_exit`. The order of steps is
+//! Everything here but `view` runs in a freshly cloned, single-threaded child that ends in execve or `_exit`. The order of steps is
 //! the security property: see [`start`] for a container's first process and [`join`] for an exec.
 //!
 //! | file | job |
@@ -14,6 +14,7 @@
 //! | `sysctl` | namespaced sysctls through an own procfs |
 //! | `identity` | user, groups, capabilities, limits |
 //! | `program` | working directory, program look-up, execve |
+//! | `view` | the container's files for tools; runs on a thread of an engine |
 //! | `stubs` | removing mount points a build step left behind |
 
 mod confine;
@@ -32,6 +33,7 @@ mod staged;
 mod start;
 mod stubs;
 mod sysctl;
+mod view;
 
 pub(crate) use error::{Result, SetupError, errno_text};
 pub(crate) use join::{JoinPlan, run_join};
@@ -41,3 +43,4 @@ pub(crate) use program::Stdio;
 pub(crate) use start::{StartPlan, run_start};
 pub(crate) use stubs::{Stub, remove_stubs};
 pub(crate) use sysctl::validate as validate_sysctls;
+pub(crate) use view::{View, root_of_running, view_of_running, view_of_stopped};

@@ -40,6 +40,8 @@ pub(crate) enum Request {
     },
     /// Run `execs/<id>.json`; not detached, the connection becomes its stream.
     ExecStart { exec: String, detach: bool },
+    /// Take over the limits and the restart policy of the spec as it reads now.
+    Update,
     /// End a supervisor whose container does not run.
     Shutdown,
 }

@@ -9,6 +9,7 @@ use super::log::Log;
 use super::monitor::{Conn, Facts, Monitor, Phase, Role, Stream};
 use super::protocol::{MAX_MESSAGE, Reply, Request, decode, encode};
 use super::replay::Replay;
+use crate::cgroup::CgroupError;
 use crate::container::{
     AttachOptions, ExecRecord, ExitStatus, Layout, StartErrorKind, Status, Subject, WaitCondition,
     file_mounts,
@@ -80,6 +81,7 @@ impl Monitor {
                 Ok(()) => Reply::Ok,
                 Err(reply) => reply,
             },
+            Request::Update => self.update(),
             Request::Shutdown if self.phase == Phase::Waiting => {
                 self.abandon();
                 Reply::Ok
@@ -281,6 +283,30 @@ impl Monitor {
                 message: error.to_string(),
             },
         }
+    }
+
+    fn update(&mut self) -> Reply {
+        let spec = match Layout::of_dir(&self.dir).read_spec() {
+            Ok(spec) => spec,
+            Err(error) => {
+                return Reply::Failed {
+                    message: error.to_string(),
+                };
+            }
+        };
+        if let Some(cgroup) = &self.cgroup {
+            match cgroup.update(&spec.resources) {
+                // What cannot be enforced was told before, and is a warning here as at the start.
+                Ok(_) | Err(CgroupError::NoGroup) => {}
+                Err(error) => {
+                    return Reply::Failed {
+                        message: error.to_string(),
+                    };
+                }
+            }
+        }
+        self.again.policy = spec.restart;
+        Reply::Ok
     }
 
     fn resize(&self, exec: Option<&str>, rows: u16, columns: u16) -> Reply {

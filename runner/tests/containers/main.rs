@@ -9,6 +9,7 @@
 mod builds;
 mod crashes;
 mod execs;
+mod files;
 mod lifecycle;
 mod measure;
 mod restarts;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         restarts::TESTS,
         streams::TESTS,
         execs::TESTS,
+        files::TESTS,
         security::TESTS,
         crashes::TESTS,
         builds::TESTS,

@@ -1,7 +1,11 @@
 //! Containers.
 
+mod archive;
 mod attach;
+mod changes;
+mod commit;
 mod create;
+mod export;
 mod inspect;
 mod lifecycle;
 mod list;
@@ -11,9 +15,12 @@ mod prune;
 mod remove;
 pub(super) mod resize;
 pub(super) use prune::until as prune_until;
+mod stats;
 pub(super) mod status;
+mod stream;
 pub(super) mod summary;
 mod top;
+mod update;
 mod wait;
 
 use axum::Router;
@@ -29,6 +36,15 @@ pub(super) fn routes() -> Router<Engine> {
         .route("/containers/{id}", delete(remove::remove))
         .route("/containers/{id}/json", get(inspect::inspect))
         .route("/containers/{id}/top", get(top::top))
+        .route("/containers/{id}/changes", get(changes::changes))
+        .route("/containers/{id}/export", get(export::export))
+        .route("/containers/{id}/stats", get(stats::stats))
+        .route("/containers/{id}/update", post(update::update))
+        .route(
+            "/containers/{id}/archive",
+            get(archive::get).head(archive::head).put(archive::put),
+        )
+        .route("/commit", post(commit::commit))
         .route("/containers/{id}/logs", get(logs::logs))
         .route("/containers/{id}/start", post(lifecycle::start))
         .route("/containers/{id}/stop", post(lifecycle::stop))

@@ -9,7 +9,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::translate::parse_signal;
 
 /// Applies one instruction.
-pub(super) fn apply(config: &mut RunConfig, change: &str) -> ApiResult<()> {
+pub(in crate::routes) fn apply(config: &mut RunConfig, change: &str) -> ApiResult<()> {
     let instruction =
         parse_trigger(change).map_err(|problems| ApiError::bad(format!("{change:?}: {problems}")))?;
     let env = config.env.clone().unwrap_or_default();

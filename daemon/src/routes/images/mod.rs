@@ -2,12 +2,14 @@
 
 mod archive;
 mod changes;
+pub(super) use changes::apply as apply_change;
 mod delete;
 mod import;
 mod inspect;
 pub(super) mod list;
 mod prune;
 mod tag;
+pub(super) use tag::target;
 mod transfer;
 
 use axum::Router;

@@ -10,7 +10,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::http::query::Query;
 
 /// The name that `repo` and `tag` of a query make; `latest` without a tag.
-pub(super) fn target(repo: &str, tag: &str) -> ApiResult<ImageRef> {
+pub(in crate::routes) fn target(repo: &str, tag: &str) -> ApiResult<ImageRef> {
     let mut name: ImageRef = repo.parse()?;
     if name.digest.is_some() {
         return Err(ApiError::bad("refusing to create a tag with a digest reference"));
