@@ -16,7 +16,7 @@ const MAX_ABOVE: usize = 64;
 
 /// Parses a Dockerfile. `name` is used in messages about the file as a whole only.
 ///
-/// Equal to BuildKit's Dockerfile frontend 1.26 in what it accepts, but reports all errors of a file at once, and refuses
+/// Equal to the Dockerfile frontend of BuildKit 0.26 in what it accepts, but reports all errors of a file at once, and refuses
 /// text that is not UTF-8 outside of comments.
 ///
 /// # Errors

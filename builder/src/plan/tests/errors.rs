@@ -22,7 +22,7 @@ fn refused() {
         (
             "FROM a AS x\nCOPY --from=1 / /\n",
             Request::default(),
-            &["invalid stage index 1", "Dockerfile:2:28"],
+            &["invalid stage index 1", "Dockerfile:2:13"],
         ),
         (
             "FROM a AS x\nCOPY --from=0 / /\n",
