@@ -112,6 +112,6 @@ pub use types::{
     Backing, BlobInfo, CacheEntry, CacheRecord, GcOptions, GcReport, Image, Layer, ManifestForm,
     StoredManifest, Usage,
 };
-pub use unpack::UnpackLimits;
+pub use unpack::{UnpackLimits, decompress_archive};
 pub use usage::disk_usage;
 pub use write::{Attributes, LayerWriter, Node};

@@ -233,7 +233,14 @@ impl Job<'_> {
             .layer(diff_id)
             .map_err(|error| error.to_string())?
             .ok_or_else(|| format!("layer {diff_id} is gone"))?;
-        let blob = layer_blob(self.store(), self.lease, diff_id, self.wanted.compression).map_err(text)?;
+        let blob = layer_blob(
+            self.store(),
+            self.lease,
+            diff_id,
+            layer.size,
+            self.wanted.compression,
+        )
+        .map_err(text)?;
         Ok(StoredLayer {
             size: layer.size,
             blob,

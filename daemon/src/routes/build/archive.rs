@@ -2,26 +2,16 @@
 
 use std::io::{self, Read};
 
-/// Magic numbers of what can be compressed, the longest of six bytes.
-const LONGEST: u64 = 6;
+use cooper_registry::store::decompress_archive;
 
-/// The plain tar in `reader`: gzip and zstd are undone, by what the stream begins with, not by what it is called.
+/// The plain tar in `reader`: compression is undone, by what the stream begins with, not by what it is called. No bytes are
+/// no files.
 pub(super) fn decompressed<'r>(reader: &'r mut dyn Read) -> io::Result<Box<dyn Read + 'r>> {
-    let mut head = Vec::new();
-    reader.take(LONGEST).read_to_end(&mut head)?;
-    let unknown = |name: &str| {
-        let text =
-            format!("the archive is compressed with {name}, which is not understood: use gzip, zstd or none");
-        Err(io::Error::new(io::ErrorKind::Unsupported, text))
-    };
-    let whole = |head: Vec<u8>| io::Cursor::new(head).chain(reader);
-    match head.as_slice() {
-        [0x1f, 0x8b, ..] => Ok(Box::new(flate2::read::MultiGzDecoder::new(whole(head)))),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Box::new(zstd::Decoder::new(whole(head))?)),
-        [b'B', b'Z', b'h', ..] => unknown("bzip2"),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => unknown("xz"),
-        _ => Ok(Box::new(whole(head))),
+    let mut head = [0];
+    if reader.read(&mut head)? == 0 {
+        return Ok(Box::new(io::empty()));
     }
+    decompress_archive(io::Cursor::new(head).chain(reader)).map_err(io::Error::other)
 }
 
 #[cfg(test)]
@@ -29,6 +19,17 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+
+    /// Of python's `bz2` and `lzma`.
+    const BZIP2: [u8; 43] = [
+        66, 90, 104, 57, 49, 65, 89, 38, 83, 89, 35, 13, 202, 253, 0, 0, 0, 1, 128, 10, 1, 132, 0, 32, 0, 33,
+        131, 65, 154, 1, 83, 11, 139, 185, 34, 156, 40, 72, 17, 134, 229, 126, 128,
+    ];
+    const XZ: [u8; 64] = [
+        253, 55, 122, 88, 90, 0, 0, 4, 230, 214, 180, 70, 2, 0, 33, 1, 22, 0, 0, 0, 116, 47, 229, 163, 1, 0,
+        6, 99, 111, 110, 116, 101, 110, 116, 0, 0, 220, 141, 53, 34, 255, 193, 71, 123, 0, 1, 31, 7, 22, 46,
+        184, 115, 31, 182, 243, 125, 1, 0, 0, 0, 0, 4, 89, 90,
+    ];
 
     #[test]
     fn compressions() {
@@ -42,6 +43,8 @@ mod tests {
             (&zstd, Some(b"content")),
             (b"", Some(b"")),
             (b"x", Some(b"x")),
+            (&BZIP2, Some(b"content")),
+            (&XZ, Some(b"content")),
             (b"BZh9", None),
             (&[0xfd, b'7', b'z', b'X', b'Z', 0, 1], None),
         ] {

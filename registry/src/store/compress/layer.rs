@@ -53,17 +53,9 @@ impl Store {
                 return Ok(Descriptor::new(coding.media_type(), digest, size));
             }
         }
-        let mut ingest = self.ingest()?;
         let mut plain = self.open_layer(diff_id, stored)?;
-        pipeline::compress(&mut plain, coding, threads, &mut |bytes| {
-            if stop.load(Ordering::Relaxed) {
-                return Err(io::Error::other("cancelled"));
-            }
-            ingest.write(bytes).map_err(io::Error::from)
-        })
-        .map_err(|error| told(error, diff_id))?;
-        let (digest, size) = ingest.commit(None)?;
-        lease.blob(&digest)?;
+        let what = format!("layer {diff_id}");
+        let (digest, size) = self.compress_from(&mut plain, &what, coding, lease, stop, threads)?;
         self.inner.index.write(Durability::Normal, |tx| {
             tx.prepare_cached(
                 "INSERT OR REPLACE INTO compressed(diff_id, coding, digest, size) VALUES (?1, ?2, ?3, ?4)",
@@ -78,6 +70,43 @@ impl Store {
         })?;
         lock.remove()?;
         Ok(Descriptor::new(coding.media_type(), digest, size))
+    }
+
+    /// Whatever is in `plain` as a compressed blob, which `lease` keeps; `what` it is, for messages. Gives digest and size.
+    ///
+    /// # Errors
+    /// Those of reading and of storing; setting `stop` is one.
+    pub fn compress_stream(
+        &self,
+        plain: &mut dyn Read,
+        what: &str,
+        coding: Coding,
+        lease: &Lease,
+        stop: &AtomicBool,
+    ) -> Result<(Digest, u64)> {
+        self.compress_from(plain, what, coding, lease, stop, pipeline::threads(coding))
+    }
+
+    fn compress_from(
+        &self,
+        mut plain: &mut dyn Read,
+        what: &str,
+        coding: Coding,
+        lease: &Lease,
+        stop: &AtomicBool,
+        threads: usize,
+    ) -> Result<(Digest, u64)> {
+        let mut ingest = self.ingest()?;
+        pipeline::compress(&mut plain, coding, threads, &mut |bytes| {
+            if stop.load(Ordering::Relaxed) {
+                return Err(io::Error::other("cancelled"));
+            }
+            ingest.write(bytes).map_err(io::Error::from)
+        })
+        .map_err(|error| told(error, what))?;
+        let (digest, size) = ingest.commit(None)?;
+        lease.blob(&digest)?;
+        Ok((digest, size))
     }
 
     /// The layer `diff_id` as a plain tar that can be read as a blob; unpacked into one if need be.
@@ -101,7 +130,7 @@ impl Store {
                 Ok(0) => break,
                 Ok(got) => ingest.write(&buffer[..got])?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(told(error, diff_id)),
+                Err(error) => return Err(told(error, &format!("layer {diff_id}"))),
             }
         }
         let (digest, size) = ingest.commit(Some(&diff_id.0))?;
@@ -153,10 +182,10 @@ pub(in crate::store) fn forget_dead(
 }
 
 /// Errors of the store that went through `io` come back as what they were.
-fn told(error: io::Error, diff_id: &DiffId) -> Error {
+fn told(error: io::Error, what: &str) -> Error {
     match error.downcast::<Error>() {
         Ok(error) => error,
-        Err(error) => Error::io(format!("layer {diff_id}"), error),
+        Err(error) => Error::io(what, error),
     }
 }
 

@@ -7,6 +7,14 @@ use super::super::error::{Error, Result};
 /// Memory that a stream may ask an xz decoder for; `xz -9` needs 65 MiB.
 const XZ_MEMORY: u64 = 128 << 20;
 
+/// The plain bytes of an archive that somebody gives by hand: gzip, zstd, bzip2, xz or none, as its first bytes tell.
+///
+/// # Errors
+/// It cannot be read, or is empty.
+pub fn decompress_archive<'a>(archive: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
+    decompress(archive, true)
+}
+
 /// Wraps `archive` in the decoder that its magic number asks for. Several gzip members or zstd frames in a row are one
 /// stream, as `gzip` and `zstd` themselves read them. bzip2 and xz are no formats of layers; they are read where `import`
 /// says that any archive is.

@@ -17,6 +17,7 @@ use super::tar::decode::TarReader;
 use crate::digest::{Algorithm, Digest, Hasher};
 pub(crate) use apply::Lowers;
 pub(crate) use decompress::decompress;
+pub use decompress::decompress_archive;
 pub(super) use meta::{Meta, set_file_meta, set_node_meta};
 
 /// Bounds on what one layer archive may unpack to. They are no substitute for a quota: they keep a hostile archive from

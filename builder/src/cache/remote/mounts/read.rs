@@ -16,7 +16,7 @@ use super::super::compress::compressed;
 use super::listing::{Entry, Kind, Listing, MAX_ENTRIES, PackInfo, escape};
 use super::pack::{Piece, cut};
 use super::{INDEX_TYPE, PACK_TYPE};
-use crate::build::{Compression, CompressionKind, reason};
+use crate::build::reason;
 use crate::mounts::CacheMountReader;
 use crate::tree::RootHandle;
 
@@ -100,7 +100,7 @@ pub(in crate::cache::remote) fn take(
         }
     }
     let listing = serde_json::to_vec(&Listing::new(entries, packs)).map_err(|error| text(&error))?;
-    let (digest, size) = compressed(store, lease, &mut &*listing, zstd()).map_err(|error| text(&error))?;
+    let (digest, size) = compressed(store, lease, &mut &*listing).map_err(|error| text(&error))?;
     let value = serde_json::to_vec(&known).map_err(|error| text(&error))?;
     store
         .cache_put(&key, "packs of a cache mount", &value, &[])
@@ -109,13 +109,6 @@ pub(in crate::cache::remote) fn take(
         index: Descriptor::new(INDEX_TYPE, digest, size),
         packs: blobs,
     })
-}
-
-fn zstd() -> Compression {
-    Compression {
-        kind: CompressionKind::Zstd,
-        ..Compression::default()
-    }
 }
 
 /// Everything in the mount, parents first, by name.
@@ -209,7 +202,7 @@ fn make(
         hasher: Some(Algorithm::Sha256.hasher()),
         size: 0,
     };
-    let (digest, size) = compressed(store, lease, &mut reader, zstd()).map_err(|error| error.to_string())?;
+    let (digest, size) = compressed(store, lease, &mut reader).map_err(|error| error.to_string())?;
     let hasher = reader.hasher.take().unwrap_or_else(|| Algorithm::Sha256.hasher());
     Ok(KnownPack {
         info: PackInfo {
