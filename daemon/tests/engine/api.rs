@@ -157,7 +157,7 @@ fn errors() -> Result<(), Failed> {
         "get nope: no such volume",
     );
     assert_eq!(client.get("/swarm").status, 503);
-    assert_eq!(client.get("/events").status, 501);
+    assert_eq!(client.get("/images/search").status, 501);
     let context = client.send("POST", "/build?cooper-context=relative", "");
     assert_eq!(
         (context.status, context.message().as_str()),
