@@ -61,6 +61,17 @@ impl CacheMounts {
         Ok(mounts)
     }
 
+    /// Opens the directory if there is one, without writing anything: for those who make room.
+    ///
+    /// # Errors
+    /// Those of [`CacheMounts::open`].
+    pub fn open_existing(store: &Store) -> Result<Option<Self>, Error> {
+        match read(&store.root().join("cache-mounts/format"), 64)? {
+            None => Ok(None),
+            Some(_) => Self::open(store).map(Some),
+        }
+    }
+
     pub(super) fn lock(&self) -> Result<Lock, Error> {
         Lock::wait(&self.root.join("lock"))
     }
@@ -135,11 +146,15 @@ impl CacheMounts {
     fn sweep(&self) -> Result<(), Error> {
         for name in names(&self.trash())? {
             let dir = self.trash().join(&name);
-            match Lock::attempt(&dir.join("lock"), false) {
+            // Never made here: a new file in a directory that its owner is removing would make that fail.
+            match Lock::attempt_existing(&dir.join("lock")) {
                 Ok(Some(_)) => remove(&dir)?,
-                // Whoever held it has just removed it.
-                Ok(None)
-                | Err(Error::File {
+                Ok(None) => {}
+                // Its owner is removing it, or was killed between making it and locking it, or while removing it.
+                Err(Error::File {
+                    errno: Errno::NOENT, ..
+                }) if is_old(&dir) => remove(&dir)?,
+                Err(Error::File {
                     errno: Errno::NOENT, ..
                 }) => {}
                 Err(error) => return Err(error),
@@ -152,6 +167,13 @@ impl CacheMounts {
         }
         Ok(())
     }
+}
+
+/// Whether nothing has happened in a directory of the trash for so long that nobody is at it any more.
+fn is_old(dir: &Path) -> bool {
+    const LONG: std::time::Duration = std::time::Duration::from_secs(3600);
+    let changed = fs::symlink_metadata(dir).and_then(|metadata| metadata.modified());
+    changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age > LONG))
 }
 
 /// Names in a directory, none if it is not there.

@@ -16,7 +16,7 @@ use super::data::xattrs;
 use super::entry::{Entry, FileKind, RootHandle};
 use super::lowers::{DirState, Lowers};
 use super::owner::Owner;
-use super::resolve::{Look, Seen, resolve_in};
+use super::resolve::{Look, PATH_MAX, Seen, resolve_in};
 use super::select::Selection;
 use crate::build::{Error, IoContext as _};
 
@@ -359,6 +359,9 @@ impl<'a> Assembly<'a> {
     ) -> Result<usize, Error> {
         let (dir, name) = (real.parent().unwrap_or(Path::new("")), real.file_name());
         let name = name.ok_or_else(|| Error::internal("a directory to make has a name"))?;
+        if real.as_os_str().len() >= PATH_MAX {
+            return Err(Errno::NAMETOOLONG).at(real);
+        }
         let lower = match self.lower_child(parent, dir, name)? {
             Some(FileType::Directory) => true,
             Some(_) => return Err(cannot_copy_to_non_directory(real)),

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::data::layer_xattrs;
 use super::entry::dot_if_empty;
-use super::resolve::{Look, Seen};
+use super::resolve::{Look, PATH_MAX, Seen};
 use crate::build::{Error, IoContext as _};
 
 /// As many merged directories are kept open.
@@ -77,16 +77,33 @@ impl Lowers {
     /// The directories that make up `real`; none if it is not there, `ENOTDIR` if it or a parent is no directory.
     fn merged(&self, real: &Path) -> Result<Option<Merged>, Errno> {
         let Some(roots) = &self.roots else { return Ok(None) };
-        if let Some(known) = self.open.borrow().get(real) {
-            return Ok(Some(Rc::clone(known)));
+        if real.as_os_str().len() >= PATH_MAX {
+            return Err(Errno::NAMETOOLONG);
         }
-        let Some((parent, name)) = split(real) else {
-            return Ok(Some(Rc::clone(roots)));
+        // Down from the nearest directory that is open already, not by recursion: a path has up to 2048 names.
+        let (mut at, mut missing) = (real, Vec::new());
+        let mut dirs = loop {
+            if let Some(known) = self.open.borrow().get(at) {
+                break Rc::clone(known);
+            }
+            let Some((parent, name)) = split(at) else {
+                break Rc::clone(roots);
+            };
+            missing.push((at, name));
+            at = parent;
         };
-        let Some(parents) = self.merged(parent)? else {
-            return Ok(None);
-        };
-        let (Some((stat, top)), last) = (find(&parents, name)?, parents.len()) else {
+        for (at, name) in missing.into_iter().rev() {
+            match self.below(&dirs, at, name)? {
+                Some(found) => dirs = found,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(dirs))
+    }
+
+    /// The directories `name`, whose path is `real`, in merged ones.
+    fn below(&self, parents: &Merged, real: &Path, name: &OsStr) -> Result<Option<Merged>, Errno> {
+        let (Some((stat, top)), last) = (find(parents, name)?, parents.len()) else {
             return Ok(None);
         };
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {

@@ -73,6 +73,9 @@ pub(crate) fn resolve(root: &RootHandle, path: &Path) -> Result<Resolved, Errno>
 }
 
 /// The same in anything that can be looked into: where `path` leads, and what is there.
+/// Longer paths cannot be named in a container (limits.h, the final zero included).
+pub(super) const PATH_MAX: usize = 4096;
+
 pub(crate) fn resolve_in(root: &impl Look, path: &Path) -> Result<(PathBuf, Option<FileType>), Errno> {
     let mut todo: VecDeque<OsString> = VecDeque::new();
     push_front(&mut todo, path);
@@ -99,6 +102,9 @@ pub(crate) fn resolve_in(root: &impl Look, path: &Path) -> Result<(PathBuf, Opti
             kind = known(root.look(&real)?);
             push_front(&mut todo, &target);
             continue;
+        }
+        if next.as_os_str().len() >= PATH_MAX {
+            return Err(Errno::NAMETOOLONG);
         }
         real = next;
         kind = known(found);

@@ -7,6 +7,7 @@ use std::process::Command;
 use crate::world::{Test, World};
 
 pub(crate) const TESTS: &[Test] = &[
+    ("deep", deep),
     ("destinations", destinations),
     ("refused", refused),
     ("attributes", attributes),
@@ -235,4 +236,27 @@ fn archives() {
             "{instruction}: {files:?}"
         );
     }
+}
+
+/// Paths that no container could name are refused by every instruction that makes directories; trees that RUN has made
+/// deeper than that can be measured and removed.
+fn deep() {
+    let world = World::new();
+    world.write("f", "f");
+    let path = "/a".repeat(5000);
+    for dockerfile in [
+        format!("FROM busybox\nWORKDIR {path}\n"),
+        format!("FROM busybox\nCOPY f {path}/\n"),
+        format!("FROM busybox\nCOPY --link f {path}/\n"),
+        format!("FROM busybox\nCOPY <<f {path}/\nx\nf\n"),
+    ] {
+        let error = world.run(&world.request(&dockerfile)).error();
+        assert!(error.contains("Dockerfile:2:1") && error.len() < 4096, "{error}");
+    }
+    let path = "/a".repeat(2000);
+    world.build(&format!("FROM busybox\nWORKDIR {path}\nRUN touch f\nCOPY f g\n"));
+    let deep = "RUN i=0; while [ $i -lt 1000 ]; do mkdir -p a/a/a && cd a/a/a || break; i=$((i+1)); done";
+    world.build(&format!("FROM busybox\n{deep}\n"));
+    assert!(world.store.usage().unwrap().total_bytes > 12 << 20);
+    world.assert_clean();
 }

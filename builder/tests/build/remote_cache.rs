@@ -28,6 +28,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("remote_trust", remote_trust),
     ("remote_inline", remote_inline),
     ("remote_local_garbage", remote_local_garbage),
+    ("remote_local_heals", remote_local_heals),
 ];
 
 const DOCKERFILE: &str = "FROM busybox AS build
@@ -657,6 +658,64 @@ fn remote_local_garbage() {
         assert!(outcome.result.is_ok());
         c.assert_clean();
     }
+}
+
+/// A directory that lost or damaged blobs is whole again after the next export that can make them.
+fn remote_local_heals() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cache");
+    let location = || CacheLocation::Local {
+        path: path.clone(),
+        tag: None,
+    };
+    let a = world();
+    let exporting = |world: &World| Request {
+        cache_to: vec![to(location(), CacheMode::Max)],
+        ..importing(world, location())
+    };
+    let first = image(&a.run(&Request {
+        cache_to: vec![to(location(), CacheMode::Max)],
+        ..a.request(DOCKERFILE)
+    }));
+    let blobs = || -> Vec<PathBuf> {
+        let mut blobs: Vec<PathBuf> = fs::read_dir(path.join("blobs/sha256"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        blobs.sort_by_key(|path| fs::metadata(path).unwrap().len());
+        blobs
+    };
+    for damage in [
+        (|blobs| fs::remove_file(&blobs[0]).unwrap()) as fn(&[PathBuf]),
+        |blobs| fs::remove_file(blobs.last().unwrap()).unwrap(),
+        |blobs| {
+            for blob in blobs {
+                let mut bytes = fs::read(blob).unwrap();
+                *bytes.last_mut().unwrap() ^= 1;
+                fs::write(blob, bytes).unwrap();
+            }
+        },
+    ] {
+        damage(&blobs());
+        let b = world();
+        image(&b.run(&exporting(&b)));
+        image(&a.run(&exporting(&a)));
+        let c = world();
+        let outcome = c.run(&importing(&c, location()));
+        assert_eq!(warnings(&outcome), "");
+        assert_eq!(outcome.executed(), Vec::<String>::new());
+        c.assert_clean();
+    }
+    assert_eq!(image(&a.run(&exporting(&a))), first);
+    fs::write(path.join("index.json"), "garbage").unwrap();
+    let outcome = a.run(&exporting(&a));
+    assert!(
+        warnings(&outcome).contains("begun anew"),
+        "{}",
+        warnings(&outcome)
+    );
+    let c = world();
+    assert_eq!(c.run(&importing(&c, location())).executed(), Vec::<String>::new());
 }
 
 /// No cache is a warning; nowhere to export to is an error, or a warning.

@@ -1,6 +1,7 @@
 //! The shell that a build offers in the state of a failed step.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,6 +23,8 @@ const EXIT: u8 = 0x7f;
 const MAX_FRAME: usize = 16 << 20;
 /// What a terminal's user types to end the input.
 const END_OF_INPUT: &[u8] = &[4];
+/// How often it is typed, after the end.
+const END_AGAIN: Duration = Duration::from_millis(200);
 
 /// Joins our terminal to the shell that waits at `socket` until it has ended; gives its exit code.
 ///
@@ -74,6 +77,7 @@ async fn copy_in(mut writer: OwnedWriteHalf) {
     };
     let mut next = size();
     let mut ended = false;
+    let mut again = tokio::time::interval(END_AGAIN);
     loop {
         if let Some(bytes) = next.take()
             && writer.write_all(&bytes).await.is_err()
@@ -89,6 +93,8 @@ async fn copy_in(mut writer: OwnedWriteHalf) {
                     Some(frame(INPUT, END_OF_INPUT))
                 }
             },
+            // A shell that sets its terminal up just now throws away what has been typed before.
+            _ = again.tick(), if ended => Some(frame(INPUT, END_OF_INPUT)),
             _ = changes.recv() => size(),
         };
     }

@@ -24,20 +24,23 @@ impl Store {
     }
 
     /// Unpacks the archive (plain, gzip or zstd) of a layer that a store like this one made. The tree is then all that is
-    /// kept: it gives the same archive again. Nothing happens if the layer is here already. Lease it first.
+    /// kept: it gives the same archive again. It may have up to `size` bytes uncompressed, so that what is said to be small
+    /// cannot fill the disk. Nothing happens if the layer is here already. Lease it first.
     ///
     /// # Errors
     /// [`Error::DigestMismatch`] if the archive is not that of `diff_id`; [`Error::Archive`] if it leans on layers below
     /// it or is not in this store's form; [`Error::Entry`] for hostile entries. Nothing is left behind then.
-    pub fn adopt_layer(&self, archive: &mut dyn Read, diff_id: &DiffId) -> Result<Layer> {
+    pub fn adopt_layer(&self, archive: &mut dyn Read, diff_id: &DiffId, size: u64) -> Result<Layer> {
         let key = LayerKey::Diff(diff_id.clone());
         let lock = FileLock::exclusive(&self.inner.layout.layer_lock(&key))?;
         if let Some(record) = self.load_layer(&key)? {
             return Ok(self.layer_of(&key, record));
         }
         let snapshot = self.new_snapshot()?;
+        let mut limits = self.inner.limits.clone();
+        limits.max_bytes = limits.max_bytes.min(size);
         let options = Options {
-            limits: &self.inner.limits,
+            limits: &limits,
             algorithm: diff_id.0.algorithm(),
             lowers: None,
             import: false,

@@ -1,9 +1,14 @@
 //! Disk usage as `du` counts it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
 
 use super::error::{IoContext, Result};
 use super::gc::{list, mark_live};
@@ -133,7 +138,7 @@ impl Store {
     fn total(&self) -> Result<u64> {
         let root = self.root();
         let mut seen = HashSet::new();
-        let mut total = fs::symlink_metadata(root).at(root)?.blocks() * 512;
+        let mut total = u64::try_from(rustix::fs::lstat(root).at(root)?.st_blocks).unwrap_or(0) * 512;
         for (name, path) in list(root)? {
             if name != "containers" {
                 total += walk(&path, &mut seen)?;
@@ -148,29 +153,58 @@ pub fn disk_usage(path: &Path) -> Result<u64> {
     walk(path, &mut HashSet::new())
 }
 
+/// Bases are opened anew before a path gets longer than the kernel takes in one piece: trees may be deeper than any path.
+const LONG_PATH: usize = 2048;
+
 fn walk(path: &Path, seen: &mut HashSet<(u64, u64)>) -> Result<u64> {
-    let gone = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+    let (no_follow, directory) = (AtFlags::SYMLINK_NOFOLLOW, OFlags::DIRECTORY | OFlags::CLOEXEC);
     let mut total = 0;
-    let mut stack = vec![path.to_owned()];
-    while let Some(path) = stack.pop() {
-        let metadata = match fs::symlink_metadata(&path) {
-            Err(error) if gone(&error) => continue,
+    let mut stack: Vec<(Option<Rc<OwnedFd>>, PathBuf)> = vec![(None, path.to_owned())];
+    while let Some((mut base, mut path)) = stack.pop() {
+        let at = |base: &Option<Rc<OwnedFd>>| base.clone().map_or(Base::Cwd, Base::Dir);
+        let stat = match statat(at(&base).fd(), &path, no_follow) {
+            Err(Errno::NOENT) => continue,
             other => other.at(&path)?,
         };
-        if !metadata.is_dir() && metadata.nlink() > 1 && !seen.insert((metadata.dev(), metadata.ino())) {
+        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if !is_dir && stat.st_nlink > 1 && !seen.insert((stat.st_dev, stat.st_ino)) {
             continue;
         }
-        total += metadata.blocks() * 512;
-        if metadata.is_dir() {
-            match fs::read_dir(&path) {
-                Err(error) if gone(&error) => {}
-                other => {
-                    for entry in other.at(&path)? {
-                        stack.push(entry.at(&path)?.path());
-                    }
-                }
+        total += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+        if !is_dir {
+            continue;
+        }
+        let dir = match openat(at(&base).fd(), &path, directory | OFlags::NOFOLLOW, Mode::empty()) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+            other => Rc::new(other.at(&path)?),
+        };
+        let names = Dir::read_from(&*dir).at(&path)?;
+        let whole = path.clone();
+        if path.as_os_str().len() > LONG_PATH {
+            (base, path) = (Some(dir.clone()), PathBuf::new());
+        }
+        for entry in names {
+            let entry = entry.at(&whole)?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                stack.push((base.clone(), path.join(OsStr::from_bytes(name))));
             }
         }
     }
     Ok(total)
+}
+
+/// What a relative path starts from.
+enum Base {
+    Cwd,
+    Dir(Rc<OwnedFd>),
+}
+
+impl Base {
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Cwd => CWD,
+            Self::Dir(fd) => fd.as_fd(),
+        }
+    }
 }

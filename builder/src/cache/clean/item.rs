@@ -104,7 +104,8 @@ pub fn items(store: &Store) -> Result<Vec<CacheItem>, Error> {
             place: Place::Record(entry.key),
         })
         .collect();
-    for mount in CacheMounts::open(store)?.list()? {
+    let mounts = CacheMounts::open_existing(store)?.map(|mounts| mounts.list());
+    for mount in mounts.transpose()?.unwrap_or_default() {
         let name = format!("{}/{}", mount.key, mount.instance);
         items.push(CacheItem {
             id: id_of(&name),

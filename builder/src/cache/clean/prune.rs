@@ -88,16 +88,19 @@ fn remove(
     if chosen.is_empty() {
         return Ok(pruned);
     }
-    let mounts = CacheMounts::open(store)?;
+    let mounts = CacheMounts::open_existing(store)?;
     let mut keys = Vec::new();
     for item in chosen {
         match &item.place {
             Place::Record(key) => keys.push(key.clone()),
-            Place::Mount { key, instance } => match mounts.remove(key, *instance)? {
-                Some(bytes) => pruned.freed += bytes,
-                // A build has just taken it.
-                None => continue,
-            },
+            Place::Mount { key, instance } => {
+                let removed = mounts.as_ref().map(|mounts| mounts.remove(key, *instance));
+                match removed.transpose()?.flatten() {
+                    Some(bytes) => pruned.freed += bytes,
+                    // A build has just taken it.
+                    None => continue,
+                }
+            }
         }
         pruned.deleted.push(item.id.clone());
     }

@@ -117,7 +117,7 @@ fn export_one(
     match place {
         Place::Layout { path, tag } => {
             let writer = Writer::open(path)?;
-            let Some((contents, _)) = job.merged(place, &mut BTreeMap::new())? else {
+            let Some((contents, _)) = job.merged(place, Some(&writer), &mut BTreeMap::new())? else {
                 return Ok(());
             };
             let (config, blobs, manifest) = job.document(&contents)?;
@@ -132,6 +132,21 @@ fn export_one(
         }
         Place::Registry { name, registries } => job.push(place, name, *registries),
     }
+}
+
+/// Takes what lacks a blob out of a cache: nobody can use it, and this build may be able to make it again. Says whether
+/// there was any.
+fn forget_damaged(contents: &mut Contents, has: &dyn Fn(&Descriptor) -> bool) -> bool {
+    let (layers, mounts) = (contents.layers.len(), contents.mounts.len());
+    contents.layers.retain(|_, layer| has(&layer.blob));
+    contents
+        .mounts
+        .retain(|_, mount| has(&mount.index) && mount.packs.iter().all(has));
+    let kept = &contents.layers;
+    contents
+        .records
+        .retain(|_, entry| kept.contains_key(&entry.diff_id));
+    (layers, mounts) != (contents.layers.len(), contents.mounts.len())
 }
 
 /// Days since 1970.
@@ -155,19 +170,40 @@ impl Job<'_> {
     fn merged(
         &self,
         place: &Place<'_>,
+        writer: Option<&Writer>,
         made: &mut BTreeMap<DiffId, StoredLayer>,
     ) -> Result<Option<(Contents, Contents)>, String> {
-        let mut there = match place.read(self.store(), self.lease)? {
+        let found = match (place.read(self.store(), self.lease), writer) {
+            // A registry may be better at the next attempt; a directory of this host stays what it is.
+            (Err(reason), Some(_)) => {
+                (self.remote.events)(Event::Warning {
+                    text: format!("cache {} is damaged and begun anew: {reason}", place.label()),
+                });
+                Found::Nothing
+            }
+            (found, _) => found?,
+        };
+        let mut there = match found {
             Found::Cache(contents) => contents,
             Found::Nothing | Found::BuildKit => Contents::default(),
             Found::Image(_) => {
                 return Err("an image is there, which is not overwritten by a cache".to_owned());
             }
         };
+        let doubted = self.remote.is_dead(&place.label());
+        let healed = writer.is_some_and(|writer| {
+            forget_damaged(&mut there, &|blob| {
+                let whole = writer.has(blob, doubted);
+                if !whole {
+                    writer.drop_blob(blob);
+                }
+                whole
+            })
+        });
         let own = self.own(&there, made)?;
         let before = there.clone();
         there.merge(&own, today());
-        Ok((there != before).then_some((there, own)))
+        Ok((healed || there != before).then_some((there, own)))
     }
 
     /// What this build has to say, with layers as they are there already or compressed now.
@@ -180,7 +216,11 @@ impl Job<'_> {
                 Some(layer) if !self.wanted.compression.force => layer.clone(),
                 _ => match made.get(diff_id) {
                     Some(layer) => layer.clone(),
-                    None => self.compress(diff_id)?,
+                    // The cache that had promised it has lost it, which has been said; this build did without.
+                    None => match self.compress(diff_id)? {
+                        Some(layer) => layer,
+                        None => continue,
+                    },
                 },
             };
             made.insert(diff_id.clone(), layer.clone());
@@ -224,10 +264,13 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn compress(&self, diff_id: &DiffId) -> Result<StoredLayer, String> {
+    fn compress(&self, diff_id: &DiffId) -> Result<Option<StoredLayer>, String> {
         let text = |error: Error| error.to_string();
         // It may be one that matched elsewhere and that this build did not need.
-        self.remote.fetch(self.lease, [diff_id]).map_err(text)?;
+        match self.remote.fetch(self.lease, [diff_id]) {
+            Err(Error::CacheLost) => return Ok(None),
+            fetched => fetched.map_err(text)?,
+        }
         let layer = self
             .store()
             .layer(diff_id)
@@ -241,10 +284,10 @@ impl Job<'_> {
             self.wanted.compression,
         )
         .map_err(text)?;
-        Ok(StoredLayer {
+        Ok(Some(StoredLayer {
             size: layer.size,
             blob,
-        })
+        }))
     }
 
     /// Config (in the store), blobs and manifest.
@@ -263,7 +306,7 @@ impl Job<'_> {
         let mut made = BTreeMap::new();
         for _ in 0..ATTEMPTS {
             let start = Instant::now();
-            let Some((contents, own)) = self.merged(place, &mut made)? else {
+            let Some((contents, own)) = self.merged(place, None, &mut made)? else {
                 return Ok(());
             };
             self.put(name, registries, &contents)?;

@@ -288,7 +288,7 @@ impl<'a> RemoteCache<'a> {
         import.place.fetch(self.store, lease, &stored.blob)?;
         let adopt = || {
             let mut blob = self.store.open_blob(&stored.blob.digest, 0)?;
-            self.store.adopt_layer(&mut *blob, diff_id)
+            self.store.adopt_layer(&mut *blob, diff_id, stored.size)
         };
         let layer = adopt().map_err(|error| error.to_string())?;
         if layer.size != stored.size {
@@ -314,6 +314,12 @@ impl<'a> RemoteCache<'a> {
         let layers = std::slice::from_ref(&entry.diff_id);
         self.store.cache_put(&name, &description, &value, layers)?;
         Ok(())
+    }
+
+    /// Whether something of the cache with this label was missing or wrong in this build.
+    pub(super) fn is_dead(&self, label: &str) -> bool {
+        let mut imports = self.imports.iter();
+        imports.any(|import| import.dead.load(Ordering::Relaxed) && import.place.label() == label)
     }
 
     /// Key under which a record of one of the imports is kept here.

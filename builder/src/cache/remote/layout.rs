@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use cooper_registry::digest::Digest;
+use cooper_registry::digest::{Algorithm, Digest};
 use cooper_registry::oci::{Descriptor, Index, media_type};
 use cooper_registry::store::{Lease, Store};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, mkdirat, openat, renameat, unlinkat};
@@ -34,6 +34,17 @@ pub(super) struct Writer {
     pub(super) layout: Layout,
     blobs: OwnedFd,
     _lock: OwnedFd,
+}
+
+fn empty_index() -> Index {
+    Index {
+        schema_version: 2,
+        media_type: Some(media_type::OCI_INDEX.to_owned()),
+        artifact_type: None,
+        manifests: Vec::new(),
+        subject: None,
+        annotations: std::collections::BTreeMap::new(),
+    }
 }
 
 fn blob_path(digest: &Digest) -> PathBuf {
@@ -74,14 +85,7 @@ impl Layout {
     fn index(&self) -> Result<Index, String> {
         match self.read(Path::new("index.json"), MAX_INDEX)? {
             Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| format!("index.json: {error}")),
-            None => Ok(Index {
-                schema_version: 2,
-                media_type: Some(media_type::OCI_INDEX.to_owned()),
-                artifact_type: None,
-                manifests: Vec::new(),
-                subject: None,
-                annotations: std::collections::BTreeMap::new(),
-            }),
+            None => Ok(empty_index()),
         }
     }
 
@@ -202,16 +206,35 @@ impl Writer {
         renameat(&dir, temporary.as_str(), &dir, name).map_err(at)
     }
 
-    /// Whether the blob is here in its full size.
-    fn has(&self, blob: &Descriptor) -> bool {
-        let stat = self.layout.root.stat(&blob_path(&blob.digest));
+    /// Whether the blob is here in its full size, and if it is `doubted`, with the right content.
+    pub(super) fn has(&self, blob: &Descriptor, doubted: bool) -> bool {
+        let path = blob_path(&blob.digest);
+        let stat = self.layout.root.stat(&path);
         stat.is_ok_and(|stat| u64::try_from(stat.st_size) == Ok(blob.size))
+            && (!doubted || self.hash(&path, blob.digest.algorithm()).as_ref() == Some(&blob.digest))
+    }
+
+    fn hash(&self, path: &Path, algorithm: Algorithm) -> Option<Digest> {
+        let mut file = self.layout.root.open_file(path).ok()?;
+        let mut hasher = algorithm.hasher();
+        let mut buffer = vec![0u8; 256 << 10];
+        loop {
+            match file.read(&mut buffer).ok()? {
+                0 => return Some(hasher.finish()),
+                got => hasher.update(&buffer[..got]),
+            }
+        }
+    }
+
+    /// Removes a blob whose content is wrong, so that it is written again.
+    pub(super) fn drop_blob(&self, blob: &Descriptor) {
+        let _ = unlinkat(&self.blobs, blob.digest.hex(), rustix::fs::AtFlags::empty());
     }
 
     /// Copies blobs of the store that are not here; those that are in neither place are an error.
     pub(super) fn put(&self, store: &Store, blobs: &[Descriptor]) -> Result<(), String> {
         for blob in blobs {
-            if !self.has(blob) {
+            if !self.has(blob, false) {
                 let mut source = store
                     .open_blob(&blob.digest, 0)
                     .map_err(|error| error.to_string())?;
@@ -224,7 +247,8 @@ impl Writer {
     /// Has `tag` name the manifest, then removes blobs that nothing names.
     pub(super) fn publish(&self, tag: &str, manifest: &Descriptor, bytes: &[u8]) -> Result<(), String> {
         self.write(&self.blobs, manifest.digest.hex(), &mut &*bytes)?;
-        let mut index = self.layout.index()?;
+        // What cannot be read is replaced; `Job::merged` has said so.
+        let mut index = self.layout.index().unwrap_or_else(|_| empty_index());
         index
             .manifests
             .retain(|other| other.annotations.get(REF_NAME).is_none_or(|name| name != tag));

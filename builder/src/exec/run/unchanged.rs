@@ -17,7 +17,7 @@ use crate::tree::{RootHandle, list, mount_readonly};
 const CHUNK: usize = 256 << 10;
 const XATTR_LIMIT: usize = 64 << 10;
 /// Deeper trees are left as they are.
-const MAX_DEPTH: usize = 1024;
+const MAX_DEPTH: usize = 200;
 
 /// Removes from `upper` every file and directory that is the same in `lowers` (top first), with the times of the
 /// directories around it kept. What differs in mode, owner, time, attributes or content stays, as do hard links.
@@ -83,7 +83,7 @@ impl Trees {
     fn both(&self, path: &Path) -> Result<Option<(Stat, Stat)>, Error> {
         let lower = match self.lower.stat(path) {
             Ok(stat) => stat,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => return Ok(None),
             Err(errno) => return Err(errno).at(path),
         };
         let upper = self.upper.stat(path).at(path)?;
