@@ -174,7 +174,7 @@ pub fn verify(
     let verification = Verification {
         image: image.manifest_digest.clone(),
         rebuilt: rebuilt.manifest_digest.clone(),
-        differences: compare(store, &image, &rebuilt)?,
+        differences: compare(store, &clamped(&image, &rebuilt), &rebuilt)?,
     };
     if !known.contains(&id) {
         store.delete_image(&id)?;
@@ -183,6 +183,29 @@ pub fn verify(
         result: verification.clone(),
     });
     Ok(verification)
+}
+
+/// The image with the parts of seconds left out of its times where the other one's are whole: an epoch has none.
+fn clamped(image: &Image, rebuilt: &Image) -> Image {
+    let mut image = image.clone();
+    let whole = |time: Option<&String>| {
+        let time = time.and_then(|time| time.parse::<jiff::Timestamp>().ok());
+        time.is_some_and(|time| time.subsec_nanosecond() == 0)
+    };
+    let clamp = |time: &mut Option<String>, other: Option<&String>| {
+        let parsed = time
+            .as_ref()
+            .and_then(|time| time.parse::<jiff::Timestamp>().ok());
+        let second = parsed.and_then(|time| jiff::Timestamp::from_second(time.as_second()).ok());
+        if let Some(second) = second.filter(|_| whole(other)) {
+            *time = Some(second.to_string());
+        }
+    };
+    clamp(&mut image.config.created, rebuilt.config.created.as_ref());
+    for (ours, theirs) in image.config.history.iter_mut().zip(&rebuilt.config.history) {
+        clamp(&mut ours.created, theirs.created.as_ref());
+    }
+    image
 }
 
 fn compare(store: &Store, image: &Image, rebuilt: &Image) -> Result<Vec<Difference>, Error> {

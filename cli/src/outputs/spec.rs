@@ -186,6 +186,13 @@ impl OutputSpec {
             }
             OutputKind::Local if self.dest.is_none() => Err("dest is required for local output".to_owned()),
             OutputKind::Local if !to_path => Err("dest cannot be stdout for local output".to_owned()),
+            _ if self.docker_types
+                && self
+                    .compression
+                    .is_some_and(|wanted| wanted.kind == CompressionKind::Zstd) =>
+            {
+                Err("compression=zstd needs OCI media types: leave oci-mediatypes=false out".to_owned())
+            }
             _ if self.directory && self.kind != OutputKind::Oci => {
                 Err("tar=false is for type=oci: use type=local for files".to_owned())
             }
@@ -204,6 +211,11 @@ impl OutputSpec {
             OutputKind::Docker => self.dest.is_some(),
             OutputKind::Oci | OutputKind::Tar | OutputKind::Local => true,
         }
+    }
+
+    /// Whether the result is sent to this process as `docker save` has it.
+    pub(crate) fn is_docker_archive(&self) -> bool {
+        self.kind == OutputKind::Docker && self.is_received()
     }
 
     /// Whether the image itself is asked for in another form, or elsewhere: options of the build, not of what is received.

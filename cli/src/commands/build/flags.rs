@@ -59,6 +59,10 @@ pub(super) fn request(args: &BuildArgs, outputs: &[OutputSpec], base: &Request) 
     if targets.len() > 1 && outputs.iter().any(OutputSpec::is_received) {
         return Err("--output with several targets: one place cannot take several results".to_owned());
     }
+    let many = args.platform.iter().flat_map(|list| list.split(',')).count() > 1;
+    if many && outputs.iter().any(|spec| spec.is_docker_archive()) {
+        return Err("--output type=docker holds one platform: use type=oci, or one --platform".to_owned());
+    }
     let mut annotations = annotations(&args.annotation)?;
     annotations.extend(forms.iter().flat_map(|spec| spec.annotations.clone()));
     let asked = compression(
@@ -229,6 +233,14 @@ mod tests {
             ("-o type=image,name=A", "--output name"),
             ("-o out --target a --target b", "several targets"),
             ("-o - --progress rawjson", "stdout"),
+            (
+                "--platform linux/amd64,linux/arm64 -o type=docker,dest=x",
+                "holds one platform",
+            ),
+            (
+                "-o type=oci,dest=x,compression=zstd,oci-mediatypes=false",
+                "OCI media types",
+            ),
             ("-o - -o type=oci", "stdout"),
             ("--network bridge2", "network"),
             ("--platform linux/x/y/z", "--platform"),
