@@ -170,6 +170,10 @@ impl<'a> Assembly<'a> {
         dest: &str,
         options: &CopyOptions,
     ) -> Result<(), Error> {
+        let plain = |part| matches!(part, std::path::Component::Normal(_));
+        if !Path::new(name).components().all(plain) {
+            return Err(Error::Source(format!("invalid inline file name {name:?}")));
+        }
         let real = self.file_target(dest, Path::new(name), options)?;
         let attributes = Attributes {
             mode: options.mode(0o644, false),

@@ -253,6 +253,12 @@ fn deep() {
         let error = world.run(&world.request(&dockerfile)).error();
         assert!(error.contains("Dockerfile:2:1") && error.len() < 4096, "{error}");
     }
+    let error = world.run(&world.request("FROM busybox\nCOPY <<../../etc/x /d/\nx\n../../etc/x\n"));
+    let error = error.error();
+    assert!(
+        error.contains("invalid inline file name") && error.contains("Dockerfile:2:1"),
+        "{error}"
+    );
     let path = "/a".repeat(2000);
     world.build(&format!("FROM busybox\nWORKDIR {path}\nRUN touch f\nCOPY f g\n"));
     let deep = "RUN i=0; while [ $i -lt 1000 ]; do mkdir -p a/a/a && cd a/a/a || break; i=$((i+1)); done";
