@@ -47,6 +47,10 @@ pub(crate) async fn optional_json<T: DeserializeOwned>(
         return Ok(None);
     }
     let mut value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| invalid(&error))?;
+    // What docker before 23 sends for a nil config.
+    if value.is_null() {
+        return Ok(None);
+    }
     drop_nulls(&mut value);
     serde_json::from_value(value)
         .map(Some)
