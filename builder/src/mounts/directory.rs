@@ -146,15 +146,11 @@ impl CacheMounts {
     fn sweep(&self) -> Result<(), Error> {
         for name in names(&self.trash())? {
             let dir = self.trash().join(&name);
-            // Never made here: a new file in a directory that its owner is removing would make that fail.
-            match Lock::attempt_existing(&dir.join("lock")) {
+            match Lock::attempt(&dir.join("lock"), false) {
                 Ok(Some(_)) => remove(&dir)?,
-                Ok(None) => {}
-                // Its owner is removing it, or was killed between making it and locking it, or while removing it.
-                Err(Error::File {
-                    errno: Errno::NOENT, ..
-                }) if is_old(&dir) => remove(&dir)?,
-                Err(Error::File {
+                // Whoever held it has just removed it.
+                Ok(None)
+                | Err(Error::File {
                     errno: Errno::NOENT, ..
                 }) => {}
                 Err(error) => return Err(error),
@@ -167,13 +163,6 @@ impl CacheMounts {
         }
         Ok(())
     }
-}
-
-/// Whether nothing has happened in a directory of the trash for so long that nobody is at it any more.
-fn is_old(dir: &Path) -> bool {
-    const LONG: std::time::Duration = std::time::Duration::from_secs(3600);
-    let changed = fs::symlink_metadata(dir).and_then(|metadata| metadata.modified());
-    changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age > LONG))
 }
 
 /// Names in a directory, none if it is not there.
@@ -198,10 +187,17 @@ pub(super) fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
     }
 }
 
+/// Removes a directory of the trash. Whoever sweeps at the same time may make its `lock` anew, so it may take some attempts.
 pub(super) fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other.map_err(|error| Error::io(path, &error)),
+    const ATTEMPTS: usize = 100;
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty && attempt < ATTEMPTS => {}
+            other => return other.map_err(|error| Error::io(path, &error)),
+        }
     }
 }
 

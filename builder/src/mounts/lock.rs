@@ -25,17 +25,6 @@ impl Lock {
         Ok(Self(file))
     }
 
-    /// The exclusive lock of a file that is there, unless somebody is in the way; `ENOENT` if it is not.
-    pub(super) fn attempt_existing(path: &Path) -> Result<Option<Self>, Error> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = open(path, flags, Mode::empty()).at(path)?;
-        match rustix::io::retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive)) {
-            Ok(()) => Ok(Some(Self(file))),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(errno) => Err(errno).at(path),
-        }
-    }
-
     /// The exclusive lock, or the shared one, unless somebody is in the way.
     pub(super) fn attempt(path: &Path, shared: bool) -> Result<Option<Self>, Error> {
         let file = Self::open(path)?;
